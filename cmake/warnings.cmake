@@ -1,0 +1,11 @@
+# Interface target with the warnings and code generation flags of all our own C++ code.
+add_library(unroll_flags INTERFACE)
+target_compile_options(unroll_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${UNROLL_WERROR}>>:-Werror>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${UNROLL_NATIVE}>>:-march=native>)
+if(UNROLL_SANITIZE)
+  target_compile_options(unroll_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${UNROLL_SANITIZE} -fno-omit-frame-pointer>)
+  target_link_options(unroll_flags INTERFACE -fsanitize=${UNROLL_SANITIZE})
+endif()

@@ -1,0 +1,30 @@
+// Everything an op needs to run, owned in one place: device, stream and BLAS handle.
+#pragma once
+
+#include <optional>
+
+#include "host/device/blas_handle.h"
+#include "host/device/device.h"
+#include "host/device/stream.h"
+
+namespace unroll {
+
+class Backend {
+ public:
+  explicit Backend(const Device& device, MatmulMode matmul = MatmulMode::f32);
+
+  const Device& device() const { return device_; }
+  const Stream& stream() const { return stream_; }
+  // The bundle that ops borrow.
+  Exec exec() const;
+  // The same with kind `none`: every op returns at once.
+  Exec measuring() const;
+
+ private:
+  Device device_;
+  MatmulMode matmul_;
+  Stream stream_;
+  std::optional<BlasHandle> blas_;
+};
+
+}  // namespace unroll

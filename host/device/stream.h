@@ -1,0 +1,50 @@
+// A queue of device work, and marks in it. On the CPU work is done when it is issued, so both are empty.
+#pragma once
+
+#include "host/device/device.h"
+
+struct CUevent_st;  // cudaEvent_t
+
+namespace unroll {
+
+class Event;
+
+class Stream {
+ public:
+  explicit Stream(const Device& device);
+  ~Stream();
+  Stream(Stream&& other) noexcept;
+  Stream& operator=(Stream&& other) noexcept;
+
+  CUstream_st* handle() const { return handle_; }
+  DeviceKind kind() const { return kind_; }
+  void synchronize() const;
+  void wait(const Event& event) const;  // later work waits for the event's last record
+
+  // Copies `bytes` between host and device, or within either, in stream order. Host memory has to be
+  // pinned for the copy to be asynchronous.
+  void copy(void* to, const void* from, size_t bytes) const;
+  void fill_zero(void* to, size_t bytes) const;
+
+ private:
+  CUstream_st* handle_ = nullptr;
+  DeviceKind kind_;
+};
+
+class Event {
+ public:
+  explicit Event(const Device& device);
+  ~Event();
+  Event(Event&& other) noexcept;
+  Event& operator=(Event&& other) noexcept;
+
+  void record(const Stream& stream);
+  void synchronize() const;  // the host waits; at once if never recorded
+  bool done() const;
+  CUevent_st* handle() const { return handle_; }
+
+ private:
+  CUevent_st* handle_ = nullptr;
+};
+
+}  // namespace unroll

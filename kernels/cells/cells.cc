@@ -1,0 +1,33 @@
+#include "kernels/cells/cells.h"
+
+#include <iterator>
+
+#include "kernels/base/error.h"
+#include "kernels/cells/gru.h"
+#include "kernels/cells/lstm.h"
+#include "kernels/cells/relu.h"
+#include "kernels/cells/tanh.h"
+
+namespace unroll {
+namespace {
+
+constexpr CellInfo kCells[] = {
+#define UNROLL_CELL(id, Type) {Type::name, Type::gates, Type::states, Type::saved, Type::split},
+#include "kernels/cells/cells.def"
+#undef UNROLL_CELL
+};
+
+}  // namespace
+
+const CellInfo& info_of(Cell cell) { return kCells[size_t(cell)]; }
+
+Cell cell_of(const std::string& name) {
+  std::string known;
+  for (size_t i = 0; i < std::size(kCells); ++i) {
+    if (name == kCells[i].name) return Cell(i);
+    known += std::string(known.empty() ? "" : ", ") + kCells[i].name;
+  }
+  throw Error(ErrorKind::usage, "unknown cell \"" + name + "\"; known: " + known);
+}
+
+}  // namespace unroll

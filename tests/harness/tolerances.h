@@ -1,0 +1,44 @@
+// The one table of tolerances, and comparisons in which a NaN is always a failure.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/harness/devices.h"
+
+namespace unroll::test {
+
+// Relative to the largest magnitude of the reference. bf16: 8 significant bits, and sums over inputs
+// that were rounded to it. TF32: 11 significant bits.
+inline double tolerance(const Target& t) {
+  if (t.matmul == MatmulMode::tf32) return 2e-3;
+  switch (t.act) {
+    case DType::f64: return 1e-12;
+    case DType::bf16: return 8e-3;
+    default: return 5e-6;
+  }
+}
+
+// The largest |a - b| over the largest |b|, infinite where either is NaN.
+inline double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
+  if (a.size() != b.size()) return INFINITY;
+  double worst = 0, scale = 1e-30;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double e = std::abs(a[i] - b[i]);
+    if (!(e <= worst)) worst = std::isnan(e) ? INFINITY : e;
+    scale = std::max(scale, std::abs(b[i]));
+  }
+  return worst == 0 ? 0 : worst / scale;
+}
+
+inline void expect_close(const std::vector<double>& got, const std::vector<double>& expected,
+                         double tolerance, const std::string& what) {
+  const double e = relative_error(got, expected);
+  EXPECT_LE(e, tolerance) << what << " differs from the reference";
+}
+
+}  // namespace unroll::test
