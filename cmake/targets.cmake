@@ -24,9 +24,8 @@ function(unroll_library name)
   target_compile_features(${name} PUBLIC cxx_std_20)
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:unroll_flags>)
   if(UNROLL_HAVE_CUDA)
-    # CMake 3.25 does not hand -std=c++20 to this nvcc by itself.
     target_compile_options(${name} PRIVATE
-      $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 --expt-relaxed-constexpr -Werror=all-warnings>)
+      $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Werror=all-warnings>)
     target_compile_definitions(${name} PUBLIC UNROLL_WITH_CUDA)
   endif()
 endfunction()

@@ -1,0 +1,264 @@
+// Settings read from TOML and text, checked against the table, and written back.
+#include "host/io/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <toml++/toml.h>
+
+#include "host/io/parse.h"
+#include "kernels/base/error.h"
+
+namespace unroll {
+namespace {
+
+[[noreturn]] void usage(const std::string& message) { throw Error(ErrorKind::usage, message); }
+
+std::vector<std::string> all_names() {
+  std::vector<std::string> names;
+  for (const Setting& s : settings()) names.push_back(s.key);
+  return names;
+}
+
+const Setting& setting_or_throw(std::string_view key, const std::string& where) {
+  if (const Setting* s = find_setting(key)) return *s;
+  std::string name(key);
+  std::replace(name.begin(), name.end(), '-', '_');
+  usage(where + ": there is no setting '" + std::string(key) + "'" +
+        did_you_mean(name, all_names()));
+}
+
+std::string quoted(std::string_view value) { return "'" + std::string(value) + "'"; }
+
+[[noreturn]] void wrong(const Setting& s, std::string_view value, const std::string& where,
+                        const std::string& expected) {
+  usage(where + ": " + s.key + " = " + quoted(value) + ", expected " + expected);
+}
+
+void check_range(const Setting& s, double x, std::string_view value, const std::string& where) {
+  if (!(x >= s.min && x <= s.max)) wrong(s, value, where, s.range_text());
+}
+
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> items;
+  while (!text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    if (comma > 0) items.emplace_back(text.substr(0, comma));
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return items;
+}
+
+void set_value(Config& c, const Setting& s, std::string_view value, const std::string& where) {
+  switch (s.kind) {
+    case SettingKind::integer: {
+      const auto n = parse_integer(value);
+      if (!n) wrong(s, value, where, "a whole number, " + s.range_text());
+      check_range(s, double(*n), value, where);
+      c.*std::get<int64_t Config::*>(s.field) = *n;
+      return;
+    }
+    case SettingKind::bytes: {
+      const auto n = parse_bytes(value);
+      if (!n) wrong(s, value, where, "bytes such as 256M or 2G");
+      check_range(s, double(*n), value, where);
+      c.*std::get<int64_t Config::*>(s.field) = *n;
+      return;
+    }
+    case SettingKind::real: {
+      const auto x = parse_real(value);
+      if (!x) wrong(s, value, where, "a number, " + s.range_text());
+      check_range(s, *x, value, where);
+      c.*std::get<double Config::*>(s.field) = *x;
+      return;
+    }
+    case SettingKind::duration: {
+      const auto seconds = parse_duration(value);
+      if (!seconds) wrong(s, value, where, s.range_text());
+      check_range(s, *seconds, value, where);
+      c.*std::get<double Config::*>(s.field) = *seconds;
+      return;
+    }
+    case SettingKind::boolean: {
+      const bool yes = value == "true" || value == "1" || value == "yes" || value == "on";
+      if (!yes && value != "false" && value != "0" && value != "no" && value != "off")
+        wrong(s, value, where, s.range_text());
+      c.*std::get<bool Config::*>(s.field) = yes;
+      return;
+    }
+    case SettingKind::choice:
+      if (std::find(s.choices.begin(), s.choices.end(), value) == s.choices.end())
+        usage(where + ": " + s.key + " = " + quoted(value) + ", expected " + s.range_text() +
+              did_you_mean(value, s.choices));
+      [[fallthrough]];
+    case SettingKind::text: c.*std::get<std::string Config::*>(s.field) = std::string(value); return;
+    case SettingKind::list:
+      c.*std::get<std::vector<std::string> Config::*>(s.field) = split_list(value);
+      return;
+  }
+}
+
+// The TOML value as the text that --set would take; a string where a number belongs is an error in
+// TOML although it is none on the command line.
+void set_node(Config& c, const Setting& s, const toml::node& node, const std::string& where) {
+  auto type_error = [&](const char* expected) {
+    std::ostringstream type;
+    type << node.type();
+    usage(where + ": " + s.key + " is of type " + type.str() + ", expected " + expected);
+  };
+  switch (s.kind) {
+    case SettingKind::list: {
+      std::vector<std::string> items;
+      if (const auto* one = node.as_string()) {
+        items.push_back(one->get());
+      } else if (const auto* array = node.as_array()) {
+        for (const toml::node& item : *array) {
+          if (!item.is_string()) type_error("a list of texts");
+          items.push_back(item.as_string()->get());
+        }
+      } else {
+        type_error("a text or a list of texts");
+      }
+      c.*std::get<std::vector<std::string> Config::*>(s.field) = items;
+      return;
+    }
+    case SettingKind::integer:
+      if (!node.is_integer()) type_error("integer");
+      break;
+    case SettingKind::real:
+      if (!node.is_number()) type_error("a number");
+      break;
+    case SettingKind::boolean:
+      if (!node.is_boolean()) type_error("boolean");
+      break;
+    case SettingKind::duration:
+    case SettingKind::bytes:
+      if (!node.is_number() && !node.is_string()) type_error("a number or a text");
+      break;
+    default:
+      if (!node.is_string()) type_error("string");
+  }
+  std::string value;
+  if (node.is_string()) value = node.as_string()->get();
+  if (node.is_boolean()) value = node.as_boolean()->get() ? "true" : "false";
+  if (node.is_integer()) value = std::to_string(node.as_integer()->get());
+  if (node.is_floating_point()) value = fmt::format("{}", node.as_floating_point()->get());
+  set_value(c, s, value, where);
+}
+
+std::string toml_string(const std::string& text) {
+  std::string out = "\"";
+  for (const char ch : text) {
+    if (ch == '"' || ch == '\\') out += '\\';
+    if (static_cast<unsigned char>(ch) < 0x20 || ch == 0x7f)
+      out += fmt::format("\\u{:04x}", int(ch));
+    else
+      out += ch;
+  }
+  return out + "\"";
+}
+
+// A double that TOML reads as one: never "1", always "1.0".
+std::string toml_real(double x) {
+  const std::string text = fmt::format("{}", x);
+  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+}
+
+}  // namespace
+
+Config Config::from_toml(std::string_view text, const std::string& file) {
+  Config c;
+  c.apply_toml(text, file);
+  return c;
+}
+
+void Config::apply_toml(std::string_view text, const std::string& file) {
+  toml::table table;
+  try {
+    table = toml::parse(text, file);
+  } catch (const toml::parse_error& e) {
+    usage(fmt::format("{}:{}: {}", file, e.source().begin.line, e.description()));
+  }
+  for (const auto& [key, node] : table) {
+    const std::string where = fmt::format("{}:{}", file, key.source().begin.line);
+    if (node.is_table())
+      usage(where + ": settings are not grouped; write them without [" + std::string(key.str()) +
+            "]");
+    set_node(*this, setting_or_throw(key.str(), where), node, where);
+  }
+}
+
+void Config::apply(std::string_view assignment) {
+  const size_t equals = assignment.find('=');
+  if (equals == std::string_view::npos)
+    usage("--set " + std::string(assignment) + ": expected key=value");
+  set(assignment.substr(0, equals), assignment.substr(equals + 1),
+      "--set " + std::string(assignment));
+}
+
+void Config::set(std::string_view key, std::string_view value, const std::string& where) {
+  set_value(*this, setting_or_throw(key, where), value, where);
+}
+
+std::string Config::to_toml() const {
+  std::string out, group;
+  for (const Setting& s : settings()) {
+    if (s.group != group) out += (out.empty() ? "" : "\n") + ("# " + (group = s.group)) + "\n";
+    std::string value = s.value_text(*this);
+    if (s.kind == SettingKind::text || s.kind == SettingKind::choice ||
+        s.kind == SettingKind::duration)
+      value = toml_string(value);
+    if (s.kind == SettingKind::real) value = toml_real(this->*std::get<double Config::*>(s.field));
+    if (s.kind == SettingKind::list) {
+      value.clear();
+      for (const std::string& item : this->*std::get<std::vector<std::string> Config::*>(s.field))
+        value += (value.empty() ? "" : ", ") + toml_string(item);
+      value = "[" + value + "]";
+    }
+    const std::string range = s.kind == SettingKind::choice ? " (" + s.range_text() + ")" : "";
+    out += fmt::format("{} = {}  # {}{}\n", s.key, value, s.help, range);
+  }
+  return out;
+}
+
+std::optional<double> Config::init_radius() const {
+  if (!init.starts_with("uniform:")) return {};
+  return parse_real(std::string_view(init).substr(8));
+}
+
+void Config::validate() const {
+  const auto radius = init_radius();
+  if (init != "pytorch" && !(radius && *radius > 0 && *radius <= 10))
+    usage("init = '" + init + "', expected \"pytorch\" or \"uniform:R\" with R in (0, 10], e.g. " +
+          "\"uniform:0.1\"");
+  const std::string_view ordinal =
+      device.starts_with("cuda:") ? std::string_view(device).substr(5) : "0";
+  if ((device != "auto" && device != "cpu" && !device.starts_with("cuda")) ||
+      (device.starts_with("cuda") && device != "cuda" && !device.starts_with("cuda:")) ||
+      parse_integer(ordinal).value_or(-1) < 0)
+    usage("device = '" + device + "', expected auto, cpu, cuda or cuda:N with N = 0, 1, ...");
+  if (!vocab.empty() && (vocab_size > 0 || min_count > 1))
+    usage("vocab names a finished vocabulary, and vocab_size and min_count are for making one; "
+          "leave out vocab, or set vocab_size = 0 and min_count = 1");
+  if (forget_bias != 0 && cell != "lstm")
+    usage("forget_bias = " + fmt::format("{}", forget_bias) + " needs cell = \"lstm\", a " + cell +
+          " cell has no forget gate; set forget_bias = 0");
+  if (device == "cpu" && (precision == "tf32" || precision == "bf16"))
+    usage("precision = \"" + precision + "\" needs a GPU, and device = \"cpu\"; use fp32, or "
+          "device = \"cuda\"");
+  if (device.starts_with("cuda") && precision == "fp64")
+    usage("precision = \"fp64\" is for checks on the CPU; use fp32 on the GPU, or "
+          "device = \"cpu\"");
+  if (epochs == 0 && max_steps == 0 && max_time == 0 && patience == 0)
+    usage("nothing would end the training: epochs, max_steps, max_time and patience are all 0; "
+          "give one of them");
+  // Files may still be unknown when a recipe alone is checked.
+  if (!train.empty() && valid.empty() && (patience > 0 || schedule == "plateau"))
+    usage(std::string(patience > 0 ? "patience" : "schedule = \"plateau\"") +
+          " looks at the validation loss, and there is no validation text; give --valid FILE, or " +
+          (patience > 0 ? "set patience = 0" : "use another schedule"));
+}
+
+}  // namespace unroll

@@ -1,0 +1,146 @@
+#include "host/memory/param_store.h"
+
+#include <algorithm>
+
+#include "kernels/base/dims.h"
+#include "kernels/base/philox.h"
+#include "kernels/elementwise/add.h"
+
+namespace unroll {
+namespace {
+
+constexpr int64_t kAlignElements = 64;  // every slice starts at a multiple of 256 bytes in f32
+
+int64_t align_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Initial values draw from a step no training step reaches, so they share no bits with any mask.
+constexpr uint32_t kInitStep = 0xffffffffu;
+
+std::vector<double> initial_values(const ParamStore::Entry& e, int index, uint64_t seed) {
+  std::vector<double> values(size_t(e.size()), 0.0);
+  if (e.init.kind == Init::Kind::uniform)
+    for (int64_t i = 0; i < e.size(); ++i) {
+      const Philox4 r = philox_block(seed, kInitStep, uint32_t(index), uint64_t(i));
+      const double u = (double(r.v[0]) * 4294967296.0 + double(r.v[1])) / 18446744073709551616.0;
+      values[size_t(i)] = (2 * u - 1) * e.init.bound;
+    }
+  if (e.init.forget_bias != 0)
+    for (int64_t i = e.rows / 4; i < e.rows / 2; ++i) values[size_t(i)] += e.init.forget_bias;
+  return values;
+}
+
+}  // namespace
+
+Param ParamStore::add(const std::string& name, int64_t rows, int64_t columns, const Init& init) {
+  UNROLL_CHECK(!weights_, "a weight is declared after the slab was reserved");
+  UNROLL_CHECK(!has(name), "two weights are called " + name);
+  entries_.push_back({name, rows, columns, init, 0, 0, 0});
+  return {int(entries_.size()) - 1};
+}
+
+bool ParamStore::has(const std::string& name) const {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [&](const Entry& e) { return e.name == name; });
+}
+
+void ParamStore::lay_out() {
+  size_ = shadow_size_ = 0;
+  for (Entry& e : entries_) {
+    e.offset = size_;
+    size_ += align_up(e.size(), kAlignElements);
+    if (e.columns == 0) continue;  // vectors are read in acc
+    e.shadow_offset = shadow_size_;
+    e.shadow_ld = align_up(e.columns, 8);
+    shadow_size_ += align_up(e.rows * e.shadow_ld, kAlignElements);
+  }
+}
+
+void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
+  act_ = act;
+  lay_out();
+  const size_t bytes = size_t(size_) * size_of(acc());
+  weights_ = Buffer(backend.device(), MemoryKind::device, bytes);
+  gradients_ = Buffer(backend.device(), MemoryKind::device, bytes);
+  backend.stream().fill_zero(weights_.data(), bytes);
+  backend.stream().fill_zero(gradients_.data(), bytes);
+  if (act == DType::bf16) {
+    shadow_ = Buffer(backend.device(), MemoryKind::device, size_t(shadow_size_) * 2);
+    backend.stream().fill_zero(shadow_.data(), shadow_.bytes());
+  }
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const std::vector<double> values = initial_values(entries_[i], int(i), seed);
+    if (acc() == DType::f64) {
+      write(backend, int(i), values.data());
+    } else {
+      const std::vector<float> rounded(values.begin(), values.end());
+      write(backend, int(i), rounded.data());
+    }
+  }
+  cast_shadow(backend.exec());
+  backend.stream().synchronize();
+}
+
+void* ParamStore::at(const Buffer& slab, const Entry& e) const {
+  return slab.as<char>() + size_t(e.offset) * size_of(acc());
+}
+
+View2 ParamStore::weight(Param p) const {
+  const Entry& e = entries_[size_t(p.index)];
+  if (act_ != DType::bf16) return view_of(at(weights_, e), acc(), e.rows, e.columns);
+  View2 v = view_of(shadow_.as<char>() + e.shadow_offset * 2, DType::bf16, e.rows, e.columns);
+  v.ld = e.shadow_ld;
+  return v;
+}
+View1 ParamStore::vector(Param p) const {
+  if (!p) return {};
+  const Entry& e = entries_[size_t(p.index)];
+  return view_of(at(weights_, e), acc(), e.rows);
+}
+View2 ParamStore::gradient(Param p) const {
+  const Entry& e = entries_[size_t(p.index)];
+  return view_of(at(gradients_, e), acc(), e.rows, e.columns);
+}
+View1 ParamStore::vector_gradient(Param p) const {
+  if (!p) return {};
+  const Entry& e = entries_[size_t(p.index)];
+  return view_of(at(gradients_, e), acc(), e.rows);
+}
+View1 ParamStore::slab() const { return view_of(weights_.data(), acc(), size_); }
+View1 ParamStore::gradient_slab() const { return view_of(gradients_.data(), acc(), size_); }
+
+void ParamStore::cast_shadow(const Exec& exec) const {
+  if (act_ != DType::bf16) return;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& e = entries_[i];
+    if (e.columns == 0) continue;
+    add_scaled(exec, {.y = weight({int(i)}),
+                      .x = view_of(at(weights_, e), acc(), e.rows, e.columns)});
+  }
+}
+
+int64_t ParamStore::parameters() const {
+  int64_t n = 0;
+  for (const Entry& e : entries_) n += e.size();
+  return n;
+}
+
+size_t ParamStore::bytes(DType act) const {
+  ParamStore copy;
+  copy.entries_ = entries_;
+  copy.lay_out();
+  return size_t(copy.size_) * size_of(accumulate_type(act)) * 2 +
+         (act == DType::bf16 ? size_t(copy.shadow_size_) * 2 : 0);
+}
+
+void ParamStore::read(const Backend& backend, int index, void* to) const {
+  const Entry& e = entries_[size_t(index)];
+  backend.stream().copy(to, at(weights_, e), size_t(e.size()) * size_of(acc()));
+  backend.stream().synchronize();
+}
+void ParamStore::write(const Backend& backend, int index, const void* from) const {
+  const Entry& e = entries_[size_t(index)];
+  backend.stream().copy(at(weights_, e), from, size_t(e.size()) * size_of(acc()));
+  backend.stream().synchronize();
+}
+
+}  // namespace unroll

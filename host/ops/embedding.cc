@@ -1,0 +1,24 @@
+#include "host/ops/embedding.h"
+
+#include "kernels/embedding/embedding.h"
+
+namespace unroll {
+
+Var embedding(Tape& tape, Param E, const View1& ids, int T, int B) {
+  const View2 table = tape.params().weight(E);
+  Var x = tape.var(tape.tensor(tape.act(), {T, B, table.n[1]}));
+  embedding_forward(tape.exec(), {.y = x.matrix(), .E = table, .ids = ids});
+  tape.record("embedding", [E, ids, N = T * B, V = int(table.n[0]), dx = x.slot()](Tape& t) {
+    Tensor holder;
+    const Scratch scratch = t.scratch(holder, embedding_scratch_bytes(t.exec(), N, V));
+    const GradientSink<2> dE = t.gradient_sink(E);
+    embedding_backward(t.exec(), {.dE = dE.view,
+                                  .to_dE = dE.mode,
+                                  .dy = t.gradient(dx).matrix(),
+                                  .ids = ids,
+                                  .scratch = scratch});
+  });
+  return x;
+}
+
+}  // namespace unroll

@@ -1,0 +1,65 @@
+#include "host/ops/linear_softmax_xent.h"
+
+#include <algorithm>
+
+#include "kernels/elementwise/add.h"
+#include "kernels/heads/linear_softmax_xent.h"
+
+namespace unroll {
+
+Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const View1& target,
+                           const View1& weight, size_t logits_bytes) {
+  const View2 rows = x.matrix();
+  const View2 weights = tape.params().weight(W);
+  const int N = int(rows.n[0]), D = int(rows.n[1]), V = int(weights.n[0]);
+  Tensor nll = tape.tensor(tape.acc(), {N});
+  LinearSoftmaxXent args{.loss = nll.view<1>(),
+                         .x = rows,
+                         .W = weights,
+                         .b = tape.params().vector(b),
+                         .target = target};
+  Tensor dx;
+  if (tape.mode().record) {
+    dx = x.value().like(tape.arena());
+    const GradientSink<2> dW = tape.gradient_sink(W);
+    const GradientSink<1> db = tape.vector_gradient_sink(b);
+    args.dx = dx.matrix();
+    args.dW = dW.view;
+    args.to_dW = dW.mode;
+    args.db = db.view;
+    args.to_db = db.mode;
+    args.dloss = weight;
+  }
+  {
+    // As many rows at once as the budget holds, in equal chunks.
+    const auto bytes = [&](int n) {
+      return linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), n, D, V);
+    };
+    int chunks = 1;
+    while (chunks < N && bytes((N + chunks - 1) / chunks) > logits_bytes) ++chunks;
+    Tensor holder;
+    args.scratch = tape.scratch(holder, bytes((N + chunks - 1) / chunks));
+    linear_softmax_xent(tape.exec(), args);
+  }
+  tape.record("linear_softmax_xent", [dx, slot = x.slot()](Tape& t) {
+    if (!slot->gradient) {
+      slot->gradient = dx;
+      return;
+    }
+    const GradientSink<2> sink = t.gradient_sink(slot);
+    add_scaled(t.exec(), {.y = sink.view, .x = dx.matrix(), .to_y = sink.mode});
+  });
+  return nll;
+}
+
+Tensor linear_log_softmax(Tape& tape, const Var& x, Param W, Param b) {
+  const View2 weights = tape.params().weight(W);
+  Tensor log_p = tape.tensor(tape.acc(), {x.matrix().n[0], weights.n[0]});
+  linear_log_softmax(tape.exec(), {.log_p = log_p.view<2>(),
+                                   .x = x.matrix(),
+                                   .W = weights,
+                                   .b = tape.params().vector(b)});
+  return log_p;
+}
+
+}  // namespace unroll

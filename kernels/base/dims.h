@@ -14,7 +14,10 @@ namespace unroll {
 template <int R>
 std::string shape_text(const AnyView<R>& v) {
   std::string s = "[";
-  for (int r = 0; r < R; ++r) s += (r ? "," : "") + std::to_string(v.n[r]);
+  for (int r = 0; r < R; ++r) {
+    if (r) s += ',';
+    s += std::to_string(v.n[r]);
+  }
   return s + "]";
 }
 
@@ -29,7 +32,8 @@ void check_shape(const char* op, const char* name, const AnyView<R>& v, const ch
   int r = 0;
   for (int64_t e : expected) {
     if (r < R && v.n[r] != e) same = false;
-    text += (r++ ? "," : "") + std::to_string(e);
+    if (r++) text += ',';
+    text += std::to_string(e);
   }
   // An empty tensor may have a null pointer.
   if (!v.data && v.size() == 0 && v.n[0] == (expected.size() ? *expected.begin() : 0)) same = true;

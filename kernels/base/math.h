@@ -5,6 +5,7 @@
 #include <cmath>
 #include <complex>
 
+#include "kernels/base/fast_math.h"
 #include "kernels/base/host_device.h"
 
 namespace unroll {
@@ -19,6 +20,22 @@ template <class T>
 GPU_HD T tanh_of(T x) {
   using std::tanh;
   return tanh(x);
+}
+
+// In f32 on the CPU, forms that the compiler vectorises.
+GPU_HD float sigmoid(float x) {
+#if defined(__CUDA_ARCH__)
+  return 1.0f / (1.0f + expf(-x));
+#else
+  return 1.0f / (1.0f + fast_exp(-x));
+#endif
+}
+GPU_HD float tanh_of(float x) {
+#if defined(__CUDA_ARCH__)
+  return tanhf(x);
+#else
+  return fast_tanh(x);
+#endif
 }
 
 // max(x, 0); for a complex number the branch is chosen by the real part.

@@ -124,7 +124,7 @@ AnyView<int(sizeof...(N))> view_of(void* data, DType dtype, N... extents) {
   return v;
 }
 template <class T, class... N>
-  requires(!std::is_void_v<T>)
+  requires(!std::is_void_v<T> && (std::is_integral_v<N> && ...))
 AnyView<int(sizeof...(N))> view_of(T* data, N... extents) {
   using U = std::remove_const_t<T>;
   return view_of(static_cast<void*>(const_cast<U*>(data)), DTypeOf<U>::value, extents...);

@@ -15,7 +15,7 @@ enum class Activation : uint8_t { none, tanh, relu };
 struct BiasAct {
   View2 y;  // [N,D]  act: f32, f64, bf16
   View2 x;  // [N,D]  act; may be the same as y
-  View1 b;  // [D]    acc; may be left out
+  View1 b{};  // [D]    acc; may be left out
   Activation act = Activation::none;
 };
 void bias_act_forward(const Exec& exec, const BiasAct& args);

@@ -18,16 +18,16 @@ namespace unroll {
 
 struct LinearSoftmaxXent {
   View1 loss;    // [N]    acc; out; nats
-  View2 dx;      // [N,D]  act; out, overwritten; left out in evaluation, and then dW and db too
-  View2 dW;      // [V,D]  acc; out
-  View1 db;      // [V]    acc; out; may be left out
+  View2 dx{};    // [N,D]  act; out, overwritten; left out in evaluation, and then dW and db too
+  View2 dW{};    // [V,D]  acc; out
+  View1 db{};    // [V]    acc; out; may be left out
   Accumulate to_dW = Accumulate::overwrite, to_db = Accumulate::overwrite;
   View2 x;       // [N,D]  act: f32, f64, bf16
   View2 W;       // [V,D]  act
-  View1 b;       // [V]    acc; may be left out
+  View1 b{};     // [V]    acc; may be left out
   View1 target;  // [N]    i32
-  View1 dloss;   // [N]    acc; weight of each token; only with dx
-  Scratch scratch;  // at least linear_softmax_xent_scratch_bytes(.., rows = 1); more means fewer chunks
+  View1 dloss{}; // [N]    acc; weight of each token; only with dx
+  Scratch scratch{};  // at least linear_softmax_xent_scratch_bytes(.., rows = 1); more means fewer chunks
 };
 void linear_softmax_xent(const Exec& exec, const LinearSoftmaxXent& args);
 
@@ -39,7 +39,7 @@ struct LinearLogSoftmax {
   View2 log_p;  // [N,V]  acc
   View2 x;      // [N,D]  act
   View2 W;      // [V,D]  act
-  View1 b;      // [V]    acc; may be left out
+  View1 b{};    // [V]    acc; may be left out
 };
 void linear_log_softmax(const Exec& exec, const LinearLogSoftmax& args);
 

@@ -11,7 +11,7 @@ namespace unroll {
 struct CarryState {
   View2 y;     // [B,H]  f32, f64 or bf16
   View2 x;     // [B,H]  as y
-  View1 keep;  // [B]    i32, 0 or 1; may be left out
+  View1 keep{};  // [B]    i32, 0 or 1; may be left out
 };
 void carry_state(const Exec& exec, const CarryState& args);
 

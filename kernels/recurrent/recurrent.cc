@@ -1,0 +1,111 @@
+// Shape checks and dispatch of the recurrent layer, and its weight gradients composed of a product
+// and column sums.
+#include "kernels/recurrent/recurrent.h"
+
+#include <algorithm>
+
+#include "kernels/base/dims.h"
+#include "kernels/base/dispatch.h"
+#include "kernels/elementwise/bias_act.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/recurrent/recurrent_scratch.h"
+
+namespace unroll {
+namespace {
+
+// The letters of one call.
+struct Dims {
+  int64_t T, B, H, GH, SH;
+  DType act, acc;
+  CellInfo cell;
+};
+
+Dims dims_of(const char* op, Cell cell, const View3& h) {
+  const CellInfo& info = info_of(cell);
+  const Dims d = {h.n[0] - 1,
+                  h.n[1],
+                  h.n[2],
+                  info.gates * h.n[2],
+                  info.saved * h.n[2],
+                  h.dtype,
+                  accumulate_type(h.dtype),
+                  info};
+  if (d.T < 1 || d.B < 1 || d.H < 1)
+    throw Error(std::string(op) + ": h is " + shape_text(h) +
+                ", expected [T+1,B,H] with T, B and H at least 1");
+  check_shape(op, "h", h, "[T+1,B,H]", {d.T + 1, d.B, d.H}, d.act);
+  return d;
+}
+
+void check_scratch(const char* op, const Exec& exec, Cell cell, const Dims& d, const Scratch& s) {
+  const size_t needed = recurrent_scratch_bytes(exec, cell, d.act, int(d.T), int(d.B), int(d.H));
+  if (s.bytes < needed)
+    throw Error(std::string(op) + ": scratch is " + std::to_string(s.bytes) +
+                " bytes, expected recurrent_scratch_bytes = " + std::to_string(needed));
+}
+
+void check_state_c(const char* op, const Dims& d, const View3& c) {
+  if (d.cell.states == 2) check_shape(op, "c", c, "[T+1,B,H]", {d.T + 1, d.B, d.H}, d.acc);
+}
+
+}  // namespace
+
+void recurrent_forward(const Exec& exec, const RecurrentForward& a) {
+  if (exec.kind == DeviceKind::none) return;
+  const char* op = "recurrent_forward";
+  const Dims d = dims_of(op, a.cell, a.h);
+  check_state_c(op, d, a.c);
+  if (d.SH > 0) check_optional(op, "saved", a.saved, "[T,B,SH]", {d.T, d.B, d.SH}, d.act);
+  check_shape(op, "Wx", a.Wx, "[T,B,GH]", {d.T, d.B, d.GH}, d.acc);
+  check_shape(op, "R", a.R, "[GH,H]", {d.GH, d.H}, d.act);
+  check_optional(op, "b_W", a.b_W, "[GH]", {d.GH}, d.acc);
+  check_optional(op, "b_R", a.b_R, "[GH]", {d.GH}, d.acc);
+  check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
+  check_scratch(op, exec, a.cell, d, a.scratch);
+  dispatch<cpu::recurrent_forward, cuda::recurrent_forward>(exec, a);
+}
+
+void recurrent_backward(const Exec& exec, const RecurrentBackward& a) {
+  if (exec.kind == DeviceKind::none) return;
+  const char* op = "recurrent_backward";
+  const Dims d = dims_of(op, a.cell, a.h);
+  check_shape(op, "dWx", a.dWx, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  if (d.cell.split) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  check_shape(op, "dh", a.dh, "[T,B,H]", {d.T, d.B, d.H}, d.act);
+  check_state_c(op, d, a.c);
+  if (d.SH > 0) check_shape(op, "saved", a.saved, "[T,B,SH]", {d.T, d.B, d.SH}, d.act);
+  check_shape(op, "R", a.R, "[GH,H]", {d.GH, d.H}, d.act);
+  check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
+  check_scratch(op, exec, a.cell, d, a.scratch);
+  dispatch<cpu::recurrent_backward, cuda::recurrent_backward>(exec, a);
+}
+
+void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients& a) {
+  if (exec.kind == DeviceKind::none) return;
+  const char* op = "recurrent_weight_gradients";
+  const Dims d = dims_of(op, a.cell, a.h);
+  check_shape(op, "dWx", a.dWx, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  if (d.cell.split) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  check_shape(op, "dR", a.dR, "[GH,H]", {d.GH, d.H}, d.acc);
+  check_optional(op, "db_W", a.db_W, "[GH]", {d.GH}, d.acc);
+  check_optional(op, "db_R", a.db_R, "[GH]", {d.GH}, d.acc);
+
+  const View3& dRh = d.cell.split ? a.dRh : a.dWx;
+  const View3 h_tm1 = a.h.slice(a.reverse ? 1 : 0, d.T);
+  gemm(exec, {.C = a.dR,
+              .A = dRh.matrix(),
+              .B = h_tm1.matrix(),
+              .transpose_A = Transpose::yes,
+              .beta = beta_of(a.to_dR)});
+  if (a.db_W) column_sum(exec, {.sum = a.db_W, .x = a.dWx.matrix(), .to_sum = a.to_db_W});
+  if (a.db_R) column_sum(exec, {.sum = a.db_R, .x = dRh.matrix(), .to_sum = a.to_db_R});
+}
+
+size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H) {
+  // A measuring run on behalf of CUDA carries its BLAS handle.
+  const bool on_cuda = exec.kind == DeviceKind::cuda || exec.blas != nullptr;
+  const RecurrentScratch common = recurrent_scratch(nullptr, cell, act, B, H);
+  return common.bytes + (on_cuda ? 0 : cpu::recurrent_packed_bytes(exec, cell, act, T, B, H));
+}
+
+}  // namespace unroll

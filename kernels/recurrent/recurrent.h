@@ -26,13 +26,13 @@ struct RecurrentForward {
   Cell cell;
   bool reverse = false;
   View3 h;        // [T+1,B,H]  act; in: the carried-in slot, out: the others
-  View3 c;        // [T+1,B,H]  acc; likewise; only cells with two states
-  View3 saved;    // [T,B,S*H]  act; out; for backward; not given in evaluation or when S = 0
+  View3 c{};      // [T+1,B,H]  acc; likewise; only cells with two states
+  View3 saved{};  // [T,B,S*H]  act; out; for backward; not given in evaluation or when S = 0
   View3 Wx;       // [T,B,G*H]  acc
   View2 R;        // [G*H,H]    act
-  View1 b_W;      // [G*H]      acc; may be left out
-  View1 b_R;      // [G*H]      acc; may be left out
-  View1 lengths;  // [B]        i32, 0..T; may be left out
+  View1 b_W{};    // [G*H]      acc; may be left out
+  View1 b_R{};    // [G*H]      acc; may be left out
+  View1 lengths{};  // [B]      i32, 0..T; may be left out
   Scratch scratch;  // recurrent_scratch_bytes
 };
 void recurrent_forward(const Exec& exec, const RecurrentForward& args);
@@ -42,13 +42,13 @@ struct RecurrentBackward {
   Cell cell;
   bool reverse = false;
   View3 dWx;      // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
-  View3 dRh;      // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
+  View3 dRh{};    // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
   View3 dh;       // [T,B,H]    act; in: gradient of the outputs, step t in entry t
   View3 h;        // [T+1,B,H]  act; as forward left it
-  View3 c;        // [T+1,B,H]  acc; as forward left it
-  View3 saved;    // [T,B,S*H]  act
+  View3 c{};      // [T+1,B,H]  acc; as forward left it
+  View3 saved{};  // [T,B,S*H]  act
   View2 R;        // [G*H,H]    act
-  View1 lengths;  // [B]        i32; may be left out
+  View1 lengths{};  // [B]      i32; may be left out
   Scratch scratch;  // recurrent_scratch_bytes
 };
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
@@ -59,8 +59,8 @@ struct RecurrentWeightGradients {
   Cell cell;
   bool reverse = false;
   View2 dR;    // [G*H,H]    acc
-  View1 db_W;  // [G*H]      acc; may be left out
-  View1 db_R;  // [G*H]      acc; may be left out
+  View1 db_W{};  // [G*H]      acc; may be left out
+  View1 db_R{};  // [G*H]      acc; may be left out
   Accumulate to_dR = Accumulate::overwrite, to_db_W = Accumulate::overwrite,
              to_db_R = Accumulate::overwrite;
   View3 dWx;   // [T,B,G*H]  act

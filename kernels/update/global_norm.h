@@ -9,6 +9,8 @@
 
 namespace unroll {
 
+constexpr int64_t kNormBlock = 4096;  // entries of g in one block; scratch holds an f64 for each
+
 struct GlobalNorm {
   View1 norm2;  // [1]  f64; out
   View1 g;      // [n]  f32 or f64

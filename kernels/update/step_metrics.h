@@ -18,7 +18,7 @@ struct StepMetrics {
   View1 slot;    // [1]  u64; in and out
   View1 loss;    // [N]  acc, nats
   View1 target;  // [N]  i32
-  View1 norm2;   // [1]  f64; left out: recorded as 0
+  View1 norm2{}; // [1]  f64; left out: recorded as 0
 };
 void step_metrics(const Exec& exec, const StepMetrics& args);
 

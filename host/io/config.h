@@ -1,0 +1,112 @@
+// The settings of a training run. One table describes each (key, type, default, range, help) and
+// drives recipes, command-line flags, --set, --help and the config.toml of a run.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace unroll {
+
+struct Config {
+  // data
+  std::vector<std::string> train, valid, test;  // files; "-" is standard input
+  std::string unit = "word";                    // word | char
+  std::string vocab;                            // file with one word per line; "" makes one
+  int64_t vocab_size = 0;                       // 0: no limit
+  int64_t min_count = 1;
+  std::string batching = "stream";  // stream | sentence
+  // model
+  std::string cell = "lstm";
+  int64_t layers = 2, emb = 200, hidden = 200;
+  bool tied = false, residual = false;
+  int64_t biases = 2;              // 1 | 2
+  std::string init = "pytorch";    // pytorch | uniform:R
+  double forget_bias = 0;          // added to the LSTM's initial forget bias
+  double dropout = 0;
+  std::string dropout_kind = "standard";  // standard | locked
+  // optimiser
+  std::string loss = "mean";       // mean | sum_time
+  std::string optimizer = "adam";  // sgd | adam
+  double lr = 0.002, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double clip = 1;                    // 0: no clipping
+  std::string schedule = "constant";  // constant | zaremba | plateau
+  int64_t lr_hold = 4;                // zaremba: epochs at the full rate
+  double lr_decay = 2;                // zaremba: divisor per epoch afterwards
+  double lr_factor = 0.25;            // plateau: multiplier
+  int64_t patience_lr = 1;            // plateau: validations without a new best before it applies
+  int64_t batch = 32, bptt = 35, accum = 1;
+  // stopping; 0 is "no limit"
+  int64_t epochs = 10, max_steps = 0;
+  double max_time = 0;  // seconds
+  int64_t patience = 0;
+  // reports
+  int64_t log_every = 200;  // steps
+  double save_every = 600;  // seconds
+  int64_t eval_batch = 10;
+  // system
+  std::string device = "auto";     // auto | cpu | cuda | cuda:N
+  std::string precision = "fp32";  // fp32 | tf32 | bf16 | fp64
+  int64_t threads = 0;             // 0: all cores
+  int64_t seed = 1;
+  bool eager = false;
+  int64_t logits_memory = int64_t(256) << 20;  // bytes
+
+  // A recipe's or run's settings over the defaults, not yet validated. Throws Error(usage) that
+  // begins with "file:line:" and names the nearest key, the type or the range.
+  static Config from_toml(std::string_view text, const std::string& file);
+
+  // Lays the settings of a TOML text over this one. Throws as from_toml.
+  void apply_toml(std::string_view text, const std::string& file);
+
+  // "key=value" of --set. Throws Error(usage).
+  void apply(std::string_view assignment);
+
+  // One value as text; `where` begins the message, e.g. "--lr". Dashes and underscores are the
+  // same. A list replaces the former list; its items are separated by commas. Throws Error(usage).
+  void set(std::string_view key, std::string_view value, const std::string& where);
+
+  // Every effective setting with its help as a comment; from_toml gives the same Config back.
+  std::string to_toml() const;
+
+  // Throws Error(usage) for settings that do not fit together: why, and the fix.
+  void validate() const;
+
+  // R of init = "uniform:R"; nothing for init = "pytorch".
+  std::optional<double> init_radius() const;
+
+  bool operator==(const Config&) const = default;
+};
+
+enum class SettingKind { integer, real, boolean, text, choice, list, duration, bytes };
+
+struct Setting {
+  using Field = std::variant<int64_t Config::*, double Config::*, bool Config::*,
+                             std::string Config::*, std::vector<std::string> Config::*>;
+  std::string key;    // with underscores, as in TOML
+  std::string group;  // heading of --help and config.toml
+  SettingKind kind;
+  Field field;
+  double min = 0, max = 0;           // numbers: inclusive
+  std::vector<std::string> choices;  // choice
+  std::vector<std::string> aliases;  // names that users of other tools will type
+  std::string help;
+
+  std::string flag() const;                       // "--vocab-size"
+  std::string value_text(const Config& c) const;  // as --set takes it; lists joined by commas
+  std::string range_text() const;                 // "1 to 64", "sgd | adam", "" for free text
+};
+
+// The table, in the order of --help.
+const std::vector<Setting>& settings();
+
+// The setting of that name or alias, dashes or underscores; null if there is none.
+const Setting* find_setting(std::string_view key);
+
+// All settings with default, range and help, by group, as text of at most 100 columns.
+std::string settings_help();
+
+}  // namespace unroll

@@ -1,0 +1,30 @@
+// The run directory: where each file of a run is, and which file a MODEL argument means.
+#pragma once
+
+#include <string>
+
+namespace unroll {
+
+struct RunDir {
+  std::string path;
+
+  std::string model() const { return path + "/model.safetensors"; }  // best on validation
+  std::string state() const { return path + "/state.safetensors"; }  // latest, to resume
+  std::string config() const { return path + "/config.toml"; }
+  std::string log() const { return path + "/log.jsonl"; }
+  std::string plot() const { return path + "/plot.svg"; }
+  std::string samples() const { return path + "/samples.txt"; }
+  std::string tensorboard() const { return path + "/tb"; }
+
+  // Makes the folder. Throws Error(usage) if it already holds a run, Error(disk) if it cannot be
+  // made.
+  static RunDir create(const std::string& path);
+  // A folder with a state to resume. Throws Error(usage) that says what is missing.
+  static RunDir open(const std::string& path);
+};
+
+// The file that a MODEL argument means: a .safetensors file itself, or the model of a run directory.
+// Throws Error(usage) with path, errno text and fix.
+std::string resolve_model(const std::string& argument);
+
+}  // namespace unroll

@@ -1,0 +1,81 @@
+// All weights of a model: named slices of one weight slab and one gradient slab, so that clipping, update
+// and checkpoint are one pass each.
+//
+// The slabs are in the accumulate type (f32, or f64 in an f64 model). Where the model computes in bf16 a
+// bf16 shadow of the weights is what ops read; it is recast after every update.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "host/device/backend.h"
+#include "host/memory/buffer.h"
+#include "kernels/base/view.h"
+
+namespace unroll {
+
+// How a weight starts. Values come from Philox, keyed by seed, parameter and element: the same on every
+// device.
+struct Init {
+  enum class Kind { zero, uniform } kind = Kind::zero;
+  double bound = 0;                  // uniform: U(-bound, bound)
+  double forget_bias = 0;            // added to rows H .. 2H-1 of an LSTM bias
+};
+inline Init zero() { return {}; }
+inline Init uniform(double bound) { return {Init::Kind::uniform, bound, 0}; }
+
+// A handle: which slice. Tied weights are one Param used twice.
+struct Param {
+  int index = -1;
+  explicit operator bool() const { return index >= 0; }
+};
+
+class ParamStore {
+ public:
+  // Declares a matrix [rows,columns], or a vector of `rows` if columns is 0. Names are PyTorch's.
+  Param add(const std::string& name, int64_t rows, int64_t columns, const Init& init);
+
+  // Reserves the slabs and sets every weight. `act` is the type that ops compute in.
+  void materialize(const Backend& backend, DType act, uint64_t seed);
+
+  DType act() const { return act_; }
+  DType acc() const { return accumulate_type(act_); }
+
+  View2 weight(Param p) const;         // [rows,columns]  act: what ops read
+  View1 vector(Param p) const;         // [rows]          acc: biases are never rounded
+  View2 gradient(Param p) const;       // [rows,columns]  acc
+  View1 vector_gradient(Param p) const;
+  View1 slab() const;                  // all weights, padding between them zero
+  View1 gradient_slab() const;
+
+  // Recasts the bf16 shadow from the slab; nothing where there is none.
+  void cast_shadow(const Exec& exec) const;
+
+  struct Entry {
+    std::string name;
+    int64_t rows, columns;  // columns 0: a vector
+    Init init;
+    int64_t offset = 0;     // in the slabs, elements
+    int64_t shadow_offset = 0, shadow_ld = 0;
+    int64_t size() const { return rows * (columns ? columns : 1); }
+  };
+  const std::vector<Entry>& entries() const { return entries_; }
+  int64_t parameters() const;  // without padding
+  size_t bytes(DType act) const;  // of slabs and shadow, once materialised with `act`
+  bool has(const std::string& name) const;
+
+  // One weight to and from host memory in the accumulate type, row-major; both synchronise.
+  void read(const Backend& backend, int index, void* to) const;
+  void write(const Backend& backend, int index, const void* from) const;
+
+ private:
+  void lay_out();
+  void* at(const Buffer& slab, const Entry& e) const;
+  DType act_ = DType::f32;
+  std::vector<Entry> entries_;
+  int64_t size_ = 0, shadow_size_ = 0;  // elements
+  Buffer weights_, gradients_, shadow_;
+};
+
+}  // namespace unroll

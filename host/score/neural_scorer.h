@@ -1,0 +1,62 @@
+// Scores and generates with a recurrent language model.
+#pragma once
+
+#include "host/score/token_scorer.h"
+#include "host/train/scheduler.h"
+
+namespace unroll {
+
+enum class Reset {
+  never,  // one stream: the state is carried over line ends, <eos> is read before the first word
+  line,   // every line starts from the zero state with <eos>
+};
+
+// How the text is cut for the device. It does not change the result beyond rounding: with Reset::never the text
+// is one stream whatever B is, and B times T tokens go to the output layer at a time.
+struct ScoringShape {
+  int B = 10, T = 70;
+};
+
+// Options for a scheduler that a NeuralScorer or a NeuralNextWord may use.
+Scheduler::Options scoring_options(Reset reset, const ScoringShape& shape, size_t logits_bytes,
+                                   bool eager);
+
+class NeuralScorer final : public TokenScorer {
+ public:
+  // Borrows everything. Throws a usage Error where B or T is below 1.
+  NeuralScorer(const Backend& backend, const LanguageModel& model, const ParamStore& params,
+               Scheduler& scheduler, const Vocab& vocab, Reset reset, const ScoringShape& shape);
+
+  const Vocab& vocab() const override { return vocab_; }
+  std::vector<NatsLine> score(const std::vector<TokenLine>& lines) override;
+  int64_t tokens_at_once() const override { return int64_t(shape_.B) * shape_.T * 8; }
+
+ private:
+  void score_stream(const std::vector<TokenLine>& lines, std::vector<NatsLine>& nats);
+  void score_lines(const std::vector<TokenLine>& lines, std::vector<NatsLine>& nats);
+
+  Scheduler& scheduler_;
+  const Vocab& vocab_;
+  Reset reset_;
+  ScoringShape shape_;
+  State state_;
+  int32_t last_;        // the token read before the next one
+  bool fresh_ = true;   // the next chunk starts from the zero state
+};
+
+class NeuralNextWord final : public NextWord {
+ public:
+  NeuralNextWord(const Backend& backend, const LanguageModel& model, const ParamStore& params,
+                 Scheduler& scheduler, const Vocab& vocab);
+  const Vocab& vocab() const override { return vocab_; }
+  void reset() override { fresh_ = true; }
+  std::vector<double> feed(int32_t token) override;
+
+ private:
+  Scheduler& scheduler_;
+  const Vocab& vocab_;
+  State state_;
+  bool fresh_ = true;
+};
+
+}  // namespace unroll

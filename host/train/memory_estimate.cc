@@ -1,0 +1,85 @@
+#include "host/train/memory_estimate.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+#include "host/io/metrics.h"
+#include "kernels/base/error.h"
+#include "kernels/heads/linear_softmax_xent.h"
+
+namespace unroll {
+namespace {
+
+// Libraries keep packing buffers and primitives per thread once a product has run.
+constexpr size_t kCpuLibraryBytes = size_t(32) << 20;
+constexpr size_t kCudaWorkspaceBytes = size_t(32) << 20;
+
+size_t resident_bytes() {
+  unsigned long long pages = 0, resident = 0;
+  if (std::FILE* f = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(f, "%llu %llu", &pages, &resident) != 2) resident = 0;
+    std::fclose(f);
+  }
+  return size_t(resident) * size_t(sysconf(_SC_PAGESIZE));
+}
+
+[[noreturn]] void refuse(const Device& device, size_t need, size_t have, const std::string& parts) {
+  throw Error(ErrorKind::resource,
+              "this run does not fit " + device.name() + ": it needs " + human_bytes(double(need)) +
+                  " (" + parts + "), " + human_bytes(double(have)) +
+                  " are free; lower --batch, --bptt, --hidden or --vocab-size, or --logits-memory");
+}
+
+}  // namespace
+
+MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
+                               const LanguageModel& model, Scheduler& scheduler,
+                               const State& carried, const State& valid, const MemoryNeeds& needs) {
+  const bool cpu = backend.device().kind() == DeviceKind::cpu;
+  MemoryEstimate e;
+  e.weights = params.bytes(params.act());
+  e.optimizer = needs.optimizer;
+  e.activations = std::max(
+      scheduler.measure(true, needs.T, needs.B, needs.sentences, carried),
+      scheduler.measure(false, needs.eval_T, needs.eval_lanes, needs.sentences, valid));
+  const View2 W_o = params.weight({0});
+  e.logits = std::min(needs.logits_bytes,
+                      linear_softmax_xent_scratch_bytes(backend.exec(), params.act(),
+                                                        needs.T * needs.B, int(W_o.n[1]),
+                                                        model.vocabulary_size()));
+  e.buffers = needs.states + scheduler.persistent_bytes() +
+              (cpu ? kCpuLibraryBytes : kCudaWorkspaceBytes);
+  // On the CPU weights and slots are touched when they are set up, so they are part of what is resident now.
+  if (cpu) {
+    const size_t there = e.weights + e.optimizer + needs.states;
+    const size_t now = resident_bytes();
+    e.process = now > there ? now - there : 0;
+  }
+  return e;
+}
+
+void require_memory(const Backend& backend, const MemoryEstimate& e) {
+  const size_t free = backend.device().free_memory_bytes();
+  const size_t still = e.activations + e.buffers;  // the rest is allocated by now
+  if (still > free)
+    refuse(backend.device(), still, free,
+           "activations " + human_bytes(double(e.activations)) + ", of these logits up to " +
+               human_bytes(double(e.logits)) + ", buffers " + human_bytes(double(e.buffers)) +
+               ", beside weights " + human_bytes(double(e.weights)) + " and optimiser " +
+               human_bytes(double(e.optimizer)));
+}
+
+void require_weights(const Device& device, const ParamStore& params, DType act, int slots) {
+  const size_t weights = params.bytes(act);
+  const size_t slab = params.bytes(accumulate_type(act)) / 2;
+  const size_t need = weights + size_t(slots) * slab, free = device.free_memory_bytes();
+  if (need > free)
+    refuse(device, need, free,
+           "weights and gradients " + human_bytes(double(weights)) + ", optimiser " +
+               human_bytes(double(size_t(slots) * slab)));
+}
+
+}  // namespace unroll

@@ -1,0 +1,106 @@
+// Runs chunks on the device: measured once for memory, eager the first time, captured as a CUDA graph the
+// second time and replayed from then on, with the same bits.
+//
+//   host     fill pinned copy n mod 2 · copy · launch(n) · fill the other · copy · launch(n+1) · …
+//   stream   forward → loss → backward → ‖dθ‖² → clip and update θ → carry h, c → append figures
+//
+// A step allocates nothing, reads nothing back and never waits for the device; its figures go to a ring that
+// take_figures reads later.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "host/data/chunk.h"
+#include "host/device/backend.h"
+#include "host/device/graph.h"
+#include "host/memory/arena.h"
+#include "host/memory/param_store.h"
+#include "host/optim/optimizer.h"
+#include "host/train/model.h"
+#include "host/train/state.h"
+#include "host/train/step_inputs.h"
+
+namespace unroll {
+
+// One step's figures.
+struct StepFigures {
+  double nats;    // sum of -log p over the scored tokens
+  double tokens;  // number of scored tokens
+  double norm2;   // squared norm of the whole gradient before clipping; 0 in evaluation
+};
+
+class Scheduler {
+ public:
+  struct Options {
+    int max_tokens = 0;    // largest T*B of any chunk
+    int max_lanes = 0;     // largest B
+    bool eager = false;    // never capture
+    size_t logits_bytes = size_t(256) << 20;
+    bool noise_in_evaluation = false;  // Monte-Carlo dropout
+  };
+  // Borrows everything; `optimizer` may be null where nothing is trained.
+  Scheduler(const Backend& backend, const LanguageModel& model, const ParamStore& params,
+            const Optimizer* optimizer, const Options& options);
+
+  // One micro-step of training. `first` overwrites the gradients, later ones add; `last` updates the weights.
+  void train(const HostChunk& chunk, const State& state, const StepScalars& scalars,
+             bool first = true, bool last = true);
+  // Scores a chunk; its figures go to the ring.
+  void evaluate(const HostChunk& chunk, const State& state, const StepScalars& scalars = {});
+  // Scores a chunk and waits: -log p of every token in nats, [T*B], 0 where the target is negative.
+  std::vector<double> score(const HostChunk& chunk, const State& state);
+  // Feeds one token per lane and waits: log p of every next word, [B,V].
+  std::vector<double> next_word(const std::vector<int32_t>& tokens, const std::vector<int32_t>& keep,
+                                const State& state);
+
+  // The figures of all steps since the last call, oldest first; waits for them.
+  std::vector<StepFigures> take_figures();
+
+  // Bytes of the arena that one step of this shape needs, without running it.
+  size_t measure(bool training, int T, int B, bool has_lengths, const State& state);
+
+  size_t arena_bytes() const { return arena_.capacity(); }
+  size_t graphs() const;           // captured so far
+  size_t graph_nodes() const;      // of the last program that ran captured; 0 if none
+  size_t persistent_bytes() const;  // step inputs, ring and output buffers
+
+ private:
+  enum class Kind { train, evaluate, score, next_word };
+  struct Key {
+    Kind kind;
+    int T, B;
+    bool has_lengths, first, last;
+    const void* state;  // a graph holds the state's addresses
+    auto operator<=>(const Key&) const = default;
+  };
+  struct Program {
+    int uses = 0;
+    Graph graph;
+  };
+  void body(const Exec& exec, const Key& key, const State& state);
+  size_t measure(const Key& key, const State& state);
+  void run(const Key& key, const State& state);
+  void append_figures(const Exec& exec, const Tensor& nll, const Chunk& chunk, bool with_norm);
+  void drain();
+  void drop_graphs();
+  void reserve_output(size_t bytes);
+  std::vector<double> read_output(int64_t n);
+
+  const Backend& backend_;
+  const LanguageModel& model_;
+  const ParamStore& params_;
+  const Optimizer* optimizer_;
+  Options options_;
+  Arena arena_;
+  StepInputs inputs_;
+  Buffer norm2_, ring_, slot_, ring_copy_, output_, output_copy_;
+  std::map<Key, Program> programs_;
+  const Program* last_captured_ = nullptr;
+  uint64_t issued_ = 0, read_ = 0;
+  std::vector<StepFigures> figures_;
+};
+
+}  // namespace unroll

@@ -1,0 +1,133 @@
+// Trains a language model: truncated BPTT over chunks, validation after every epoch, the best model and the whole
+// state kept in a run directory, exact resume.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/data/corpus.h"
+#include "host/data/prefetch.h"
+#include "host/io/checkpoint.h"
+#include "host/io/run_dir.h"
+#include "host/io/run_log.h"
+#include "host/io/tensorboard.h"
+#include "host/train/evaluator.h"
+#include "host/train/scheduler.h"
+#include "host/train/training_state.h"
+
+namespace unroll {
+
+// The texts of a run; test may be null.
+struct TrainingData {
+  const Vocab* vocab = nullptr;
+  const Corpus* train = nullptr;
+  const Corpus* valid = nullptr;
+  const Corpus* test = nullptr;
+};
+
+// What training says while it runs. The default listens to nothing.
+class TrainObserver {
+ public:
+  virtual ~TrainObserver() = default;
+  struct Progress {
+    int64_t epoch, epochs, chunk, chunks, step;  // epoch from 1; epochs 0: no limit
+    double loss;                                 // nats per token since the last line of the log
+    double words_per_second, lr, norm, eta_seconds;  // eta < 0: unknown
+    bool logged;                                 // the figures of this call stand in the log
+  };
+  virtual void progress(const Progress&) {}
+  struct Validation {
+    int64_t epoch, step;
+    double loss, best_loss;  // nats per token
+    int64_t best_epoch, stalled, patience;
+    double seconds;
+    bool is_best;
+    int lanes;               // how many lanes the text was cut into
+  };
+  virtual void validation(const Validation&) {}
+  virtual void sample(const std::string& /*text*/) {}
+  virtual void message(const std::string& /*line*/) {}
+};
+
+// What a run will need, in bytes, before its first step.
+struct MemoryEstimate {
+  size_t process = 0;      // on the CPU: what the program itself holds before training
+  size_t weights = 0;      // weights, gradients and the bf16 shadow
+  size_t optimizer = 0;
+  size_t activations = 0;  // with logits and scratch
+  size_t logits = 0;       // the part of `activations` that logits take at most
+  size_t buffers = 0;      // carried states, step inputs, library workspaces
+  size_t total() const { return process + weights + optimizer + activations + buffers; }
+};
+
+struct TrainResult {
+  enum class Why { epochs, max_steps, max_time, patience, stopped } why = Why::epochs;
+  TrainingState state;
+  CorpusLoss valid, test;       // of the best model, one stream each; test empty without a test text
+  double words_per_second = 0;  // of training alone
+};
+
+class Trainer {
+ public:
+  struct Setup {
+    const Backend* backend;
+    const Config* config;
+    const LanguageModel* model;
+    ParamStore* params;  // materialised
+    TrainingData data;
+    RunDir run;
+    TrainObserver* observer;
+    const std::atomic<int>* stop = nullptr;  // not 0: stop after the current update, state saved
+  };
+  // Throws usage and data Errors for settings or texts that cannot work, and a resource Error where the run does
+  // not fit the device: what is needed, for what, and which flags lower it.
+  explicit Trainer(const Setup& setup);
+  ~Trainer();
+
+  const MemoryEstimate& estimate() const { return estimate_; }
+  // Goes on from the run's state file; its log is cut back to the state. Call before run().
+  void resume();
+  TrainResult run();
+
+ private:
+  void check_memory();
+  std::unique_ptr<ChunkSource> training_source() const;
+  std::unique_ptr<ChunkSource> evaluation_source(const Corpus& corpus, int lanes, int T) const;
+  double rate() const;
+  void train_chunk();
+  void collect();
+  void log_training();
+  void report(bool logged);
+  void validate();
+  void save();
+  void roll_back();
+  void finish_epoch();
+  void write_sample();
+  bool should_stop(TrainResult::Why* why) const;
+
+  Setup s_;
+  const Config& config_;
+  MemoryEstimate estimate_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Scheduler> scheduler_;
+  State carried_, valid_state_, stream_state_;
+  std::unique_ptr<ChunkSource> source_;
+  std::unique_ptr<Prefetch> prefetch_;
+  std::unique_ptr<RunLog> log_;
+  std::unique_ptr<EventWriter> events_;
+  TrainingState state_;
+  HostChunk chunk_;
+  int64_t chunks_ = 0;        // of the current epoch
+  int64_t micro_ = 0;         // chunks since the last update
+  int64_t since_tokens_ = 0;  // tokens trained on since `since_seconds_`, for words per second
+  double since_seconds_ = 0, shown_rate_ = 0;
+  int64_t session_tokens_ = 0;
+  double session_seconds_ = 0;  // of training in this process
+  double last_report_ = 0, last_save_ = 0;
+  int rollbacks_ = 0;
+  int64_t last_validation_ = -1;  // its step
+};
+
+}  // namespace unroll

@@ -1,0 +1,27 @@
+// A model's weights to and from model.safetensors, under PyTorch's names.
+#pragma once
+
+#include <string>
+
+#include "host/data/vocab.h"
+#include "host/io/checkpoint.h"
+#include "host/memory/param_store.h"
+
+namespace unroll {
+
+// Writes weights, vocabulary and configuration; a tied output matrix is stored once and named as an alias in the
+// metadata. `extra` adds metadata, e.g. step and perplexity. Throws a disk Error.
+void save_model(const std::string& path, const Backend& backend, const ParamStore& params,
+                const Config& config, const Vocab& vocab, const Metadata& extra);
+
+// Sets every weight from the file. Throws a model Error that names the tensor and both shapes.
+void load_weights(const ModelFile& file, const Backend& backend, const ParamStore& params,
+                  const std::string& cell);
+
+// Sets weights from another model: rows of words that both vocabularies have are taken over, other rows keep
+// their initial values. Returns what was taken, one line of English. Throws a model Error where shapes differ
+// in more than the number of words.
+std::string initialize_from(const ModelFile& file, const Backend& backend, const ParamStore& params,
+                            const std::string& cell, const Vocab& vocab);
+
+}  // namespace unroll

@@ -1,0 +1,40 @@
+// How the schedules divide the scratch of a recurrent layer. All of it is in the accumulate type.
+#pragma once
+
+#include "kernels/base/exec.h"
+#include "kernels/base/view.h"
+#include "kernels/cells/cells.h"
+
+namespace unroll {
+
+struct RecurrentScratch {
+  void* Rh;      // [B,GH]  forward: R h_tm1 of one step
+  void* dh;      // [B,H]   backward: gradient of h_tm1 on its way to the step before
+  void* dc;      // [B,H]   backward: gradient of c_tm1 likewise
+  void* zeros;   // [GH]    CPU forward: stands in for a bias that was left out
+  void* rest;    // where a schedule's own needs begin
+  size_t bytes;  // of the parts above
+};
+
+inline RecurrentScratch recurrent_scratch(void* base, Cell cell, DType act, int64_t B, int64_t H) {
+  const int64_t GH = info_of(cell).gates * H;
+  RecurrentScratch s{};
+  const auto take = [&](int64_t elements) {
+    void* part = base ? static_cast<char*>(base) + s.bytes : nullptr;
+    s.bytes += (size_t(elements) * size_of(accumulate_type(act)) + 255) / 256 * 256;
+    return part;
+  };
+  s.Rh = take(B * GH);
+  s.dh = take(B * H);
+  s.dc = take(B * H);
+  s.zeros = take(GH);
+  s.rest = take(0);
+  return s;
+}
+
+namespace cpu {
+// Bytes of the packed recurrent weights; 0 where packing does not pay.
+size_t recurrent_packed_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H);
+}  // namespace cpu
+
+}  // namespace unroll

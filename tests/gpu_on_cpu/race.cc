@@ -1,0 +1,383 @@
+// The race detector: which earlier access of the same bytes is not ordered before the present one,
+// and which bytes were never written.
+//
+// An access is stamped with its thread, the number of block barriers its block has passed, and a
+// clock of its own. It is ordered before what a thread does now if
+//   - the thread itself made it;
+//   - its block is the same and has passed a barrier since;
+//   - its warp is the same and a sync_warp of both lanes lies between;
+//   - the grid has passed a grid_sync since;
+//   - a chain of release and acquire leads from its thread, or from its block after a barrier, here.
+// Release and acquire are those of the PTX memory consistency model: a fence followed by a relaxed
+// write, or a releasing write; a relaxed read followed by a fence, or an acquiring read.
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <unordered_map>
+
+#include "tests/gpu_on_cpu/internal.h"
+#include "tests/gpu_on_cpu/race.h"
+
+namespace unroll::gpu_on_cpu {
+namespace {
+
+constexpr uint32_t kAtomic = 0x80000000u;
+constexpr uint32_t kIsSite = 0x80000000u;
+
+struct Stamp {
+  uint32_t thread = 0;  // in the grid; kAtomic added for atomics
+  uint32_t epoch = 0, clock = 0;
+  uint32_t where = 0;  // 0: no access
+};
+// What is known of four bytes, or of one where neighbours are accessed one by one.
+struct alignas(64) Cell {
+  Stamp write, read[2];
+  uint32_t generation;  // the launch or, for shared memory, the block to which the stamps belong
+  uint8_t written;      // a bit per byte
+  uint8_t split;        // see the cells of the single bytes
+  uint8_t copying;      // an asynchronous copy to here is under way
+};
+static_assert(sizeof(Cell) == 64);
+
+struct State {
+  Cell *words = nullptr, *bytes = nullptr;
+  uint32_t launch = 0;
+  std::vector<uint32_t> floor;  // per block: accesses of lower epochs precede a grid_sync
+  std::unordered_map<const void*, std::shared_ptr<Knowledge>> locations;
+  std::vector<Code> sites;
+  std::unordered_map<uint64_t, uint32_t> site_numbers;
+  std::set<std::tuple<int, uint32_t, uint32_t>> reported;
+  Extent last_extent;
+  const Block* last_extent_block = nullptr;
+};
+State& state() {
+  static State* s = [] {
+    auto* made = new State;
+    made->words = static_cast<Cell*>(reserve_shadow(arena_bytes() / 4 * sizeof(Cell)));
+    made->bytes = static_cast<Cell*>(reserve_shadow(arena_bytes() * sizeof(Cell)));
+    return made;
+  }();
+  return *s;
+}
+
+uint32_t number_of(const Code& code) {
+  if (code.address) return uint32_t(program_offset(code.address)) + 1;
+  State& s = state();
+  const uint64_t key = reinterpret_cast<uintptr_t>(code.site.file) * 1000003u + uint64_t(code.site.line);
+  auto [it, fresh] = s.site_numbers.try_emplace(key, uint32_t(s.sites.size()));
+  if (fresh) s.sites.push_back(code);
+  return it->second | kIsSite;
+}
+std::string text_of_where(uint32_t where) {
+  if (where & kIsSite) return text_of(state().sites[where & ~kIsSite].site);
+  return line_of_address(program_address(where - 1));
+}
+std::string text_of(const Stamp& s) {
+  const uint32_t id = s.thread & ~kAtomic, n = run->threads_per_block;
+  return "block " + std::to_string(id / n) + " thread " + std::to_string(id % n) +
+         (s.thread & kAtomic ? " (atomic)" : "") + " at " + text_of_where(s.where);
+}
+
+bool ordered(const Stamp& s) {
+  const Thread& t = *current;
+  const uint32_t id = s.thread & ~kAtomic;
+  if (id == t.id) return true;
+  const uint32_t n = run->threads_per_block, block = id / n, number = id % n;
+  const Block& mine = *t.block;
+  if (block == mine.number) {
+    if (s.epoch < mine.epoch) return true;
+    if (number / 32 == t.number / 32 &&
+        mine.warps[number / 32].clocks[t.number % 32][number % 32] >= s.clock)
+      return true;
+  }
+  const State& st = state();
+  if (block < st.floor.size() && s.epoch < st.floor[block]) return true;
+  return t.known && t.known->covers(block, s.epoch, id, s.clock);
+}
+
+enum Fault { kUninitialised, kWriteRead, kReadWrite, kWriteWrite, kCopying };
+
+void report(Fault fault, const Stamp& now, const Stamp& before) {
+  State& s = state();
+  if (!s.reported.insert({fault, now.where, before.where}).second) return;
+  static const char* const kNames[] = {"uninitialised", "race(write-read)", "race(read-write)",
+                                       "race(write-write)", "async-copy"};
+  const std::string kind = kNames[fault];
+  if (fault == kUninitialised)
+    return note(kind, kind + ": " + text_of(now) + " reads bytes that were never written");
+  if (fault == kCopying)
+    return note(kind, kind + ": " + text_of(now) + " touches the destination of the copy by " +
+                          text_of(before) + ", which was not waited for");
+  note(kind, kind + ": " + text_of(before) + " | " + text_of(now));
+}
+
+bool is_atomic(const Stamp& s) { return s.thread & kAtomic; }
+bool races(const Stamp& before, const Stamp& now) {
+  return before.where && !(is_atomic(before) && is_atomic(now)) && !ordered(before);
+}
+
+bool all_poison(const char* p, int bytes) {
+  for (int i = 0; i < bytes; ++i)
+    if (static_cast<unsigned char>(p[i]) != 0xff) return false;
+  return true;
+}
+
+void visit(Cell& c, const char* p, int bytes, uint8_t mask, Access kind, const Stamp& now) {
+  if (c.copying) report(kCopying, now, c.write);
+  const bool writes = kind == Access::write || kind == Access::atomic_write ||
+                      kind == Access::atomic_update;
+  // Bytes that are not poison were written by code that is not watched.
+  if ((kind == Access::read || kind == Access::atomic_read || kind == Access::atomic_update) &&
+      (c.written & mask) != mask && all_poison(p, bytes))
+    report(kUninitialised, now, {});
+  if (races(c.write, now)) report(writes ? kWriteWrite : kWriteRead, now, c.write);
+  if (writes) {
+    for (Stamp& r : c.read) {
+      if (races(r, now)) report(kReadWrite, now, r);
+      r.where = 0;
+    }
+    c.write = now;
+    c.written |= mask;
+    return;
+  }
+  // Two readers are enough to see that someone else read; the one that matters least goes.
+  if (c.read[0].where == 0 || c.read[0].thread == now.thread) {
+    c.read[0] = now;
+  } else if (c.read[1].where == 0 || c.read[1].thread == now.thread || !ordered(c.read[0])) {
+    c.read[1] = now;
+  } else {
+    c.read[0] = now;
+  }
+}
+
+// Stamps of an earlier launch say nothing; shared memory of an earlier block was not even written.
+void refresh(Cell& c, bool shared) {
+  const uint32_t generation = shared ? current->block->serial : state().launch;
+  if (c.generation == generation) return;
+  c.generation = generation;
+  c.write.where = c.read[0].where = c.read[1].where = 0;
+  c.copying = 0;
+  if (shared) c.written = c.split = 0;
+}
+
+void split(size_t offset) {
+  State& s = state();
+  Cell& word = s.words[offset / 4];
+  for (size_t i = 0; i < 4; ++i) {
+    Cell& c = s.bytes[offset / 4 * 4 + i];
+    c = word;
+    c.written = word.written >> i & 1;
+  }
+  word.split = 1;
+}
+
+template <class F>
+void for_cells(const char* p, size_t bytes, F f) {
+  State& s = state();
+  const bool shared = in_shared_arena(p);
+  size_t offset = size_t(p - arena_base());
+  const size_t end = offset + bytes;
+  while (offset < end) {
+    Cell& word = s.words[offset / 4];
+    refresh(word, shared);
+    const size_t in = offset % 4, n = std::min<size_t>(4 - in, end - offset);
+    if (n == 4 && !word.split) {
+      f(word, arena_base() + offset, 4, uint8_t(15));
+    } else {
+      if (!word.split) split(offset);
+      for (size_t i = 0; i < n; ++i) {
+        Cell& c = s.bytes[offset + i];
+        refresh(c, shared);
+        f(c, arena_base() + offset + i, 1, uint8_t(1));
+      }
+    }
+    offset += n;
+  }
+}
+
+bool inside(const char* p, size_t bytes) {
+  State& s = state();
+  Extent& e = s.last_extent;
+  if (s.last_extent_block == current->block && p >= e.data && p + bytes <= e.data + e.bytes)
+    return true;
+  e = extent_of(p);
+  s.last_extent_block = current->block;
+  return e.data && p + bytes <= e.data + e.bytes;
+}
+
+}  // namespace
+
+void race_access(const void* at, size_t bytes, Access kind, const Code& code) {
+  if (!race_build()) return;
+  const char* p = static_cast<const char*>(at);
+  if (!current) {
+    note("host-access", "host-access: host code touches device memory at " +
+                            text_of_where(number_of(code)));
+    return;
+  }
+  const Thread& t = *current;
+  const bool atomic = kind != Access::read && kind != Access::write;
+  const Stamp now{t.id | (atomic ? kAtomic : 0), t.block->epoch, t.clock, number_of(code)};
+  if (!inside(p, bytes)) {
+    note("out-of-bounds", "out-of-bounds: " + text_of(now) + " " +
+                              (kind == Access::read ? "reads " : "writes ") +
+                              std::to_string(bytes) +
+                              " bytes outside every live buffer and shared array");
+    return;
+  }
+  for_cells(p, bytes, [&](Cell& c, const char* q, int n, uint8_t mask) {
+    visit(c, q, n, mask, kind, now);
+  });
+}
+
+void race_copy_begins(void* dst, Site site) {
+  if (!race_build()) return;
+  race_access(dst, 16, Access::write, {nullptr, site});
+  for_cells(static_cast<char*>(dst), 16, [](Cell& c, const char*, int, uint8_t) { c.copying = 1; });
+}
+void race_copy_ends(void* dst, Site site) {
+  if (!race_build()) return;
+  for_cells(static_cast<char*>(dst), 16, [](Cell& c, const char*, int, uint8_t) { c.copying = 0; });
+  race_access(dst, 16, Access::write, {nullptr, site});
+}
+
+// Only bytes that look like poison need a note that they were written.
+void race_written_outside(void* data, size_t bytes) {
+  if (!race_build()) return;
+  State& s = state();
+  const char* p = static_cast<const char*>(data);
+  size_t offset = size_t(p - arena_base());
+  for (const size_t end = offset + bytes; offset < end; ++offset) {
+    if (static_cast<unsigned char>(arena_base()[offset]) != 0xff) continue;
+    Cell& word = s.words[offset / 4];
+    word.written |= uint8_t(1u << offset % 4);
+    if (word.split) s.bytes[offset].written = 1;
+  }
+}
+void race_read_outside(const void* data, size_t bytes) {
+  if (!race_build()) return;
+  State& s = state();
+  const char* p = static_cast<const char*>(data);
+  size_t offset = size_t(p - arena_base());
+  for (const size_t end = offset + bytes; offset + 4 <= end; offset += 4) {
+    if (offset % 4 || !all_poison(arena_base() + offset, 4)) continue;
+    const Cell& word = s.words[offset / 4];
+    bool written = word.written == 15;
+    if (word.split)
+      for (size_t i = 0; i < 4; ++i) written = written || s.bytes[offset + i].written;
+    if (!written)
+      throw Finding("uninitialised",
+                    "uninitialised: a copy or library call reads bytes that were never written, " +
+                        std::to_string(arena_base() + offset - p) + " bytes into a range of " +
+                        std::to_string(bytes));
+  }
+}
+
+void forget_shadow(const void* p, size_t bytes) {
+  if (!race_build()) return;
+  State& s = state();
+  const size_t offset = size_t(static_cast<const char*>(p) - arena_base());
+  drop_pages(s.words + offset / 4, (bytes + 3) / 4 * sizeof(Cell));
+  drop_pages(s.bytes + offset / 4 * 4, (bytes + 3) / 4 * 4 * sizeof(Cell));
+}
+
+// --- order ------------------------------------------------------------------------------------
+
+namespace {
+// All that the current thread may promise to whoever acquires from it; it begins a new clock.
+std::shared_ptr<Knowledge> published() {
+  Thread& t = *current;
+  Block& b = *t.block;
+  auto k = t.known ? std::make_shared<Knowledge>(*t.known) : std::make_shared<Knowledge>();
+  k->raise_block(b.number, b.epoch);
+  const auto& lanes = warp_of(t).clocks[t.number % 32];
+  const uint32_t first = t.id - t.number % 32;
+  Knowledge own;
+  for (uint32_t lane = 0; lane < 32; ++lane) {
+    const uint32_t clock = lane == t.number % 32 ? t.clock : lanes[lane];
+    if (clock) own.threads.push_back({first + lane, clock, b.number, b.epoch});
+  }
+  k->join(own);
+  ++t.clock;
+  return k;
+}
+void learn(std::shared_ptr<Knowledge>& known, const std::shared_ptr<Knowledge>& news) {
+  if (!news || news == known) return;
+  if (!known) {
+    known = news;
+    return;
+  }
+  if (known.use_count() > 1) known = std::make_shared<Knowledge>(*known);
+  known->join(*news);
+}
+}  // namespace
+
+void race_grid_begins() {
+  if (!race_build()) return;
+  State& s = state();
+  ++s.launch;
+  s.floor.clear();
+  s.locations.clear();
+  s.reported.clear();
+  s.last_extent_block = nullptr;
+}
+void race_block_begins(Block& b) {
+  if (!race_build()) return;
+  for (Warp& w : b.warps) w.clocks.assign(32, {});
+}
+void race_block_barrier(Block& b) {
+  if (!race_build()) return;
+  ++b.epoch;
+  std::shared_ptr<Knowledge> all;
+  for (Thread& t : b.threads) learn(all, t.known);
+  if (all)
+    for (Thread& t : b.threads) t.known = all;
+}
+void race_warp_barrier(Block& b, Warp& w, uint32_t mask, uint32_t warp_number) {
+  if (!race_build()) return;
+  std::array<uint32_t, 32> joined{};
+  std::shared_ptr<Knowledge> all;
+  for (uint32_t lane = 0; lane < 32; ++lane) {
+    if (!(mask >> lane & 1)) continue;
+    Thread& t = b.threads[warp_number * 32 + lane];
+    for (uint32_t j = 0; j < 32; ++j) joined[j] = std::max(joined[j], w.clocks[lane][j]);
+    joined[lane] = std::max(joined[lane], t.clock++);
+    learn(all, t.known);
+  }
+  for (uint32_t lane = 0; lane < 32; ++lane) {
+    if (!(mask >> lane & 1)) continue;
+    w.clocks[lane] = joined;
+    if (all) b.threads[warp_number * 32 + lane].known = all;
+  }
+}
+void race_grid_barrier() {
+  if (!race_build()) return;
+  State& s = state();
+  s.floor.resize(size_t(run->blocks));
+  for (auto& b : run->resident) s.floor[b->number] = ++b->epoch;
+}
+void race_fence() {
+  if (!race_build()) return;
+  learn(current->known, current->observed);
+  current->fenced = published();
+}
+void race_released(const void* p, Publish how, bool ordered) {
+  if (!race_build()) return;
+  auto& locations = state().locations;
+  const std::shared_ptr<Knowledge> news = ordered ? published() : current->fenced;
+  if (how == Publish::update) {
+    if (news) learn(locations[p], news);
+  } else if (news) {
+    locations[p] = news;
+  } else {
+    locations.erase(p);
+  }
+}
+void race_acquired(const void* p, bool ordered) {
+  if (!race_build()) return;
+  const auto& locations = state().locations;
+  const auto it = locations.find(p);
+  if (it != locations.end()) learn(ordered ? current->known : current->observed, it->second);
+}
+
+}  // namespace unroll::gpu_on_cpu

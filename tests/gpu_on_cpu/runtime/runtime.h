@@ -1,0 +1,25 @@
+// What the tests and the stand-in for cuBLAS need of the runtime beyond CUDA's own calls. Kernels
+// and other device work come in through gpu_on_cpu::enqueue (tests/gpu_on_cpu/engine.h).
+#pragma once
+
+#include <functional>
+
+#include "tests/gpu_on_cpu/runtime/queue.h"
+
+struct CUstream_st;
+struct cublasContext;
+
+namespace unroll::gpu_on_cpu {
+
+// Replays the same order of queued work from here on.
+void set_queue_seed(uint64_t seed);
+
+// Memory that cudaMalloc refuses to exceed; cudaMemGetInfo counts it.
+void set_device_memory(size_t bytes);
+
+// The stream of a handle. `scribble` fills the head of its workspace, as a product does; throws
+// where a product would have had to allocate a workspace while its stream is captured.
+CUstream_st* stream_of(cublasContext* handle);
+std::function<void()> scribble_workspace(cublasContext* handle);
+
+}  // namespace unroll::gpu_on_cpu

@@ -1,0 +1,133 @@
+// Stream batching against its definition, over odd sizes.
+#include "host/data/lanes.h"
+
+#include "tests/host/data/scratch_folder.h"
+
+namespace unroll::test {
+namespace {
+
+constexpr int32_t kEosId = 9999;
+
+// One line of n tokens 0 .. n-2 and <eos>.
+Corpus numbers(int n) {
+  std::vector<int32_t> line;
+  for (int i = 0; i + 1 < n; ++i) line.push_back(i);
+  return Corpus({line}, kEosId);
+}
+
+TEST(LanesTrain, FollowsTheDefinition) {
+  for (const int N : {24, 25, 97, 100}) {
+    for (const int B : {1, 3, 5}) {
+      for (const int T : {1, 2, 3}) {
+        const Corpus corpus = numbers(N);
+        Lanes lanes(corpus, B, T, LaneForm::train);
+        const int rows = N / B;
+        ASSERT_EQ(lanes.chunks(), (rows - 1) / T);
+        HostChunk chunk;
+        int64_t tokens = 0;
+        for (int64_t k = 0; k < lanes.chunks(); ++k) {
+          lanes.fill(4, k, chunk);
+          ASSERT_EQ(chunk.T, T);
+          ASSERT_EQ(chunk.B, B);
+          ASSERT_EQ(chunk.tokens, T * B);
+          ASSERT_EQ(chunk.first_of_epoch, k == 0);
+          ASSERT_EQ(chunk.epoch, 4);
+          ASSERT_EQ(chunk.index, k);
+          ASSERT_TRUE(chunk.lengths.empty());
+          ASSERT_EQ(chunk.keep, std::vector<int32_t>(static_cast<size_t>(B), k > 0));
+          for (int t = 0; t < T; ++t) {
+            for (int b = 0; b < B; ++b) {
+              const auto row = static_cast<uint64_t>(b * rows + k * T + t);
+              const auto at = static_cast<size_t>(t * B + b);
+              ASSERT_EQ(chunk.input[at], corpus[row]);
+              ASSERT_EQ(chunk.target[at], corpus[row + 1]);
+            }
+          }
+          tokens += chunk.tokens;
+        }
+        EXPECT_EQ(tokens, lanes.tokens());
+      }
+    }
+  }
+}
+
+TEST(LanesEvaluate, EveryTokenIsScoredOnceAfterTheOneBeforeIt) {
+  for (const int N : {1, 2, 6, 64, 129, 200}) {
+    const Corpus corpus = numbers(N);
+    for (const int B : {1, 3, 7}) {
+      for (const int T : {1, 5, 64}) {
+        Lanes lanes(corpus, B, T, LaneForm::evaluate);
+        EXPECT_EQ(lanes.tokens(), N);
+        std::vector<std::vector<int32_t>> input(static_cast<size_t>(B)), target = input;
+        HostChunk chunk;
+        int64_t tokens = 0;
+        for (int64_t k = 0; k < lanes.chunks(); ++k) {
+          lanes.fill(0, k, chunk);
+          ASSERT_GE(chunk.T, 1);
+          ASSERT_LE(chunk.T, T);
+          ASSERT_EQ(chunk.input.size(), static_cast<size_t>(chunk.T * B));
+          ASSERT_EQ(chunk.keep, std::vector<int32_t>(static_cast<size_t>(B), k > 0));
+          int64_t scored = 0;
+          for (size_t at = 0; at < chunk.input.size(); ++at) {
+            ASSERT_GE(chunk.input[at], 0);
+            if (chunk.target[at] < 0) {
+              ASSERT_EQ(chunk.target[at], -1);
+              continue;
+            }
+            input[at % static_cast<size_t>(B)].push_back(chunk.input[at]);
+            target[at % static_cast<size_t>(B)].push_back(chunk.target[at]);
+            ++scored;
+          }
+          EXPECT_EQ(chunk.tokens, scored);
+          tokens += scored;
+        }
+        EXPECT_EQ(tokens, N);
+        uint64_t at = 0;
+        for (size_t b = 0; b < target.size(); ++b) {
+          for (size_t i = 0; i < target[b].size(); ++i, ++at) {
+            ASSERT_EQ(target[b][i], corpus[at]);
+            ASSERT_EQ(input[b][i], at == 0 ? kEosId : corpus[at - 1]);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Lanes, ReuseOfAChunkLeavesNothingBehind) {
+  const Corpus corpus = numbers(50);
+  Lanes small(corpus, 2, 3, LaneForm::train), large(corpus, 5, 7, LaneForm::train);
+  HostChunk used, fresh;
+  large.fill(0, 0, used);
+  used.lengths = {1, 2, 3, 4, 5};
+  small.fill(0, 2, used);
+  small.fill(0, 2, fresh);
+  EXPECT_EQ(used.input, fresh.input);
+  EXPECT_EQ(used.target, fresh.target);
+  EXPECT_EQ(used.lengths, fresh.lengths);
+  EXPECT_EQ(used.keep, fresh.keep);
+  EXPECT_EQ(used.T, 3);
+}
+
+TEST(Lanes, TooSmallATextSaysWhatWouldWork) {
+  const Corpus corpus = numbers(100);
+  const auto message = [&](int B, int T) {
+    return error_of(ErrorKind::data, [&] { Lanes(corpus, B, T, LaneForm::train, "train.txt"); });
+  };
+  const std::string both = message(20, 35);
+  expect_contains(both, "20 x 35 needs at least 720 tokens, train.txt has 100");
+  expect_contains(both, "--batch 2 --bptt 35 or --batch 20 --bptt 4 would work");
+  expect_contains(message(200, 200), "--batch 1 --bptt 99 would work");
+  // The values it names do work.
+  Lanes(corpus, 2, 35, LaneForm::train);
+  Lanes(corpus, 20, 4, LaneForm::train);
+  Lanes(corpus, 1, 99, LaneForm::train);
+  const Corpus single = numbers(1);
+  expect_contains(error_of(ErrorKind::data, [&] { Lanes(single, 1, 1, LaneForm::train); }),
+                  "at least 2 tokens");
+  error_of(ErrorKind::usage, [&] { Lanes(corpus, 0, 5, LaneForm::evaluate); });
+  error_of(ErrorKind::usage, [&] { Lanes(corpus, 5, 0, LaneForm::train); });
+}
+
+}  // namespace
+}  // namespace unroll::test

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Fails if a kernel spills registers to memory and is not on the list spills_allowed.txt.
+
+  spills.py LOG...               output of nvcc -Xptxas=-v, saved
+  spills.py --launch COMMAND...  runs a compiler (a CMake compiler launcher) and judges what it prints
+"""
+import fnmatch
+import pathlib
+import re
+import subprocess
+import sys
+
+ALLOWED = pathlib.Path(__file__).with_name("spills_allowed.txt")
+PROPERTIES = re.compile(
+    r"Function properties for (\S+)\s+\d+ bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+VERBOSE = re.compile(r"^ptxas info .*\n|^ +\d+ bytes stack frame, .*\n", re.M)
+
+
+def spilling(log):
+    """Mangled name of each kernel that spills, with how much."""
+    return {name: f"{stores} bytes stored, {loads} loaded"
+            for name, stores, loads in PROPERTIES.findall(log) if int(stores) or int(loads)}
+
+
+def allowed_patterns():
+    lines = (line.split("#")[0].strip() for line in ALLOWED.read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def violations(log, allowed):
+    return [f"{name} spills registers: {amount}. Use fewer registers, or list it in {ALLOWED.name} with the reason"
+            for name, amount in spilling(log).items()
+            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed)]
+
+
+def launch(command):
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(VERBOSE.sub("", run.stderr))
+    return run.stderr, run.returncode
+
+
+def main():
+    if sys.argv[1:2] == ["--launch"]:
+        log, status = launch(sys.argv[2:])
+        if status:
+            return status
+    else:
+        log = "".join(pathlib.Path(name).read_text() for name in sys.argv[1:])
+    found = violations(log, allowed_patterns())
+    for line in found:
+        print(line, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+// Every cell of cells.def against its oracle: values, and derivatives by complex step.
+#include "kernels/cells/cells.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "kernels/base/error.h"
+#include "kernels/cells/cell_types.h"
+#include "tests/oracle/cells.h"
+
+namespace unroll {
+namespace {
+
+// The numbers of one unit.
+struct Point {
+  double wx[8], rh[8], before[2], dafter[2];
+};
+
+std::vector<Point> points() {
+  std::mt19937_64 engine(1);
+  std::vector<Point> all(200);
+  for (size_t i = 0; i < all.size(); ++i) {
+    // Some in the linear range, some far into saturation.
+    std::uniform_real_distribution<double> uniform(i % 4 ? -1.5 : -8, i % 4 ? 1.5 : 8);
+    for (double& x : all[i].wx) x = uniform(engine);
+    for (double& x : all[i].rh) x = uniform(engine);
+    for (double& x : all[i].before) x = uniform(engine);
+    for (double& x : all[i].dafter) x = uniform(engine);
+  }
+  return all;
+}
+
+template <class C>
+class CellTest : public testing::Test {};
+
+using Cells = testing::Types<
+#define UNROLL_CELL(id, Type) Type,
+#include "kernels/cells/cells.def"
+#undef UNROLL_CELL
+    void>;
+
+// The list of types ends in a void that stands for nothing.
+TYPED_TEST_SUITE(CellTest, Cells);
+
+TYPED_TEST(CellTest, ForwardEqualsOracle) {
+  if constexpr (!std::is_void_v<TypeParam>) {
+    const Cell cell = cell_of(TypeParam::name);
+    for (const Point& p : points()) {
+      const oracle::State<double> expected =
+          oracle::unit<double>(cell, p.wx, p.rh, {p.before[0], p.before[1]});
+      double after[2] = {}, saved[TypeParam::saved + 1];
+      TypeParam::template forward<double>(p.wx, p.rh, p.before, after, saved);
+      EXPECT_NEAR(after[0], expected.h, 1e-14);
+      if (TypeParam::states == 2) {
+        EXPECT_NEAR(after[1], expected.c, 1e-14 * 8);
+      }
+    }
+  }
+}
+
+TYPED_TEST(CellTest, SinglePrecisionFollows) {
+  if constexpr (!std::is_void_v<TypeParam>) {
+    for (const Point& p : points()) {
+      float wx[8], rh[8], before[2] = {float(p.before[0]), float(p.before[1])}, after[2] = {},
+                          saved[TypeParam::saved + 1];
+      double wide_wx[8], wide_rh[8], wide_before[2] = {before[0], before[1]}, wide_after[2] = {},
+                                     wide_saved[TypeParam::saved + 1];
+      for (int g = 0; g < TypeParam::gates; ++g) {
+        wide_wx[g] = wx[g] = float(p.wx[g]);
+        wide_rh[g] = rh[g] = float(p.rh[g]);
+      }
+      TypeParam::template forward<float>(wx, rh, before, after, saved);
+      TypeParam::template forward<double>(wide_wx, wide_rh, wide_before, wide_after, wide_saved);
+      for (int s = 0; s < TypeParam::states; ++s) EXPECT_NEAR(after[s], wide_after[s], 5e-6);
+    }
+  }
+}
+
+TYPED_TEST(CellTest, BackwardEqualsComplexStepOfTheOracle) {
+  if constexpr (!std::is_void_v<TypeParam>) {
+    const Cell cell = cell_of(TypeParam::name);
+    for (Point p : points()) {
+      if (TypeParam::states == 1) p.dafter[1] = 0;
+      const oracle::UnitGradient expected = oracle::unit_gradient(
+          cell, p.wx, p.rh, {p.before[0], p.before[1]}, {p.dafter[0], p.dafter[1]});
+      double after[2] = {}, saved[TypeParam::saved + 1], dwx[8], drh[8], dbefore[2] = {};
+      TypeParam::template forward<double>(p.wx, p.rh, p.before, after, saved);
+      TypeParam::template backward<double>(saved, p.before, after, p.dafter, dwx, drh, dbefore);
+      for (size_t g = 0; g < size_t(TypeParam::gates); ++g) {
+        EXPECT_NEAR(dwx[g], expected.dwx[g], 1e-12);
+        EXPECT_NEAR(drh[g], expected.drh[g], 1e-12);
+        if (!TypeParam::split) {
+          EXPECT_EQ(dwx[g], drh[g]) << "one array serves both only if they are equal";
+        }
+      }
+      EXPECT_NEAR(dbefore[0], expected.dbefore.h, 1e-12);
+      if (TypeParam::states == 2) {
+        EXPECT_NEAR(dbefore[1], expected.dbefore.c, 1e-12);
+      }
+    }
+  }
+}
+
+// The cell's own templates on complex numbers: forward's derivative is what backward returns.
+TYPED_TEST(CellTest, BackwardEqualsComplexStepOfItsForward) {
+  if constexpr (!std::is_void_v<TypeParam>) {
+    using Z = std::complex<double>;
+    constexpr double kStep = 1e-100;
+    for (const Point& p : points()) {
+      double after[2] = {}, saved[TypeParam::saved + 1], dwx[8], drh[8], dbefore[2] = {};
+      TypeParam::template forward<double>(p.wx, p.rh, p.before, after, saved);
+      TypeParam::template backward<double>(saved, p.before, after, p.dafter, dwx, drh, dbefore);
+      for (int g = 0; g < TypeParam::gates; ++g) {
+        Z wx[8], rh[8], before[2] = {p.before[0], p.before[1]}, z_after[2] = {},
+                        z_saved[TypeParam::saved + 1];
+        for (int k = 0; k < TypeParam::gates; ++k) wx[k] = p.wx[k], rh[k] = p.rh[k];
+        wx[g] += Z(0, kStep);
+        TypeParam::template forward<Z>(wx, rh, before, z_after, z_saved);
+        double derivative = 0;
+        for (int s = 0; s < TypeParam::states; ++s)
+          derivative += p.dafter[s] * z_after[s].imag() / kStep;
+        EXPECT_NEAR(dwx[g], derivative, 1e-12);
+      }
+    }
+  }
+}
+
+TEST(Cells, ConstantsAsListed) {
+  EXPECT_EQ(info_of(Cell::lstm).gates, 4);
+  EXPECT_EQ(info_of(Cell::lstm).states, 2);
+  EXPECT_EQ(info_of(Cell::gru).gates, 3);
+  EXPECT_TRUE(info_of(Cell::gru).split);
+  EXPECT_EQ(info_of(Cell::tanh).saved, 0);
+}
+
+TEST(Cells, FoundByName) {
+  for (Cell cell : oracle::kAllCells) EXPECT_EQ(cell_of(info_of(cell).name), cell);
+  try {
+    cell_of("lstn");
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::usage);
+    EXPECT_STREQ(e.what(), "unknown cell \"lstn\"; known: tanh, relu, lstm, gru");
+  }
+}
+
+}  // namespace
+}  // namespace unroll

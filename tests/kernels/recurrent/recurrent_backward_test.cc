@@ -1,0 +1,147 @@
+// recurrent_backward and recurrent_weight_gradients against the layer oracle, whose own gradients
+// are first checked by complex step through the whole layer.
+#include "tests/kernels/recurrent/recurrent_case.h"
+
+namespace unroll::test {
+namespace {
+
+using Z = std::complex<double>;
+
+// The derivative of sum(dh . outputs) by one input, through time.
+double layer_derivative(const oracle::Layer<double>& a, const std::vector<double>& dh,
+                        std::vector<Z> oracle::Layer<Z>::*input, size_t at) {
+  constexpr double kStep = 1e-100;
+  const auto widen = [](const std::vector<double>& v) {
+    return std::vector<Z>(v.begin(), v.end());
+  };
+  oracle::Layer<Z> z{.cell = a.cell,
+                     .T_ = a.T_,
+                     .B = a.B,
+                     .H = a.H,
+                     .reverse = a.reverse,
+                     .lengths = a.lengths,
+                     .Wx = widen(a.Wx),
+                     .R = widen(a.R),
+                     .b_W = widen(a.b_W),
+                     .b_R = widen(a.b_R),
+                     .h = widen(a.h),
+                     .c = widen(a.c)};
+  (z.*input)[at] += Z(0, kStep);
+  z.forward();
+  double sum = 0;
+  const size_t first = a.reverse ? 0 : size_t(a.B * a.H);
+  for (size_t i = 0; i < dh.size(); ++i) sum += dh[i] * z.h[first + i].imag();
+  return sum / kStep;
+}
+
+TEST(RecurrentOracle, GradientEqualsComplexStepThroughTime) {
+  for (Cell cell : oracle::kAllCells)
+    for (const RecurrentCase& c : {RecurrentCase{3, 2, 4, false, false, true, true, 0},
+                                   RecurrentCase{4, 3, 3, true, true, true, true, 0}}) {
+      SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << c);
+      oracle::Layer<double> layer = random_layer(cell, c, {DeviceKind::cpu, DType::f64});
+      layer.forward();
+      const auto dh = random_values(int64_t(c.T) * c.B * c.H, DType::f64, 9);
+      const oracle::LayerGradient g = oracle::gradient(layer, dh);
+      const auto expect_all = [&](const std::vector<double>& got,
+                                  std::vector<Z> oracle::Layer<Z>::*input) {
+        for (size_t i = 0; i < got.size(); ++i)
+          EXPECT_NEAR(got[i], layer_derivative(layer, dh, input, i), 1e-12);
+      };
+      expect_all(g.dWx, &oracle::Layer<Z>::Wx);
+      expect_all(g.dR, &oracle::Layer<Z>::R);
+      expect_all(g.db_W, &oracle::Layer<Z>::b_W);
+      expect_all(g.db_R, &oracle::Layer<Z>::b_R);
+    }
+}
+
+class RecurrentBackwardTest : public RecurrentTest {
+ protected:
+  // The oracle's layer and the device's arrays, both after forward, and a gradient of the outputs.
+  struct Ran {
+    oracle::Layer<double> layer;
+    std::optional<RecurrentArrays> arrays;
+    oracle::LayerGradient expected;
+  };
+  std::unique_ptr<Ran> after_forward(Cell cell, const RecurrentCase& c) {
+    auto ran = std::make_unique<Ran>();
+    ran->layer = random_layer(cell, c, GetParam());
+    ran->arrays.emplace(backend(), ran->layer, GetParam(), c.pad);
+    const auto dh = random_values(int64_t(c.T) * c.B * c.H, act(), 9);
+    ran->arrays->dh.fill(dh);
+    recurrent_forward(exec(), ran->arrays->forward_args());
+    // Backward is not told of these, so it may not need them.
+    synchronize();
+    ran->arrays->Wx.fill(NAN);
+    ran->layer.forward();
+    ran->expected = oracle::gradient(ran->layer, dh);
+    return ran;
+  }
+};
+
+TEST_P(RecurrentBackwardTest, EqualsOracle) {
+  for_all([&](Cell cell, const RecurrentCase& c) {
+    const auto ran = after_forward(cell, c);
+    RecurrentArrays& arrays = *ran->arrays;
+    recurrent_backward(exec(), arrays.backward_args());
+    recurrent_weight_gradients(exec(), arrays.weight_args(Accumulate::overwrite));
+    synchronize();
+    const double limit = tolerance(GetParam());
+    expect_close(arrays.dWx.read(), ran->expected.dWx, limit, "dWx");
+    if (arrays.split) expect_close(arrays.dRh.read(), ran->expected.dRh, limit, "dRh");
+    expect_close(arrays.dR.read(), ran->expected.dR, limit, "dR");
+    if (c.with_b_W) expect_close(arrays.db_W.read(), ran->expected.db_W, limit, "db_W");
+    if (c.with_b_R) expect_close(arrays.db_R.read(), ran->expected.db_R, limit, "db_R");
+    for (Array<3>* a : {&arrays.dWx, &arrays.dRh, &arrays.h, &arrays.c, &arrays.saved})
+      EXPECT_TRUE(a->padding_untouched());
+    EXPECT_TRUE(arrays.dR.padding_untouched());
+  });
+}
+
+TEST_P(RecurrentBackwardTest, AddsToGradients) {
+  for_all([&](Cell cell, const RecurrentCase& c) {
+    const auto ran = after_forward(cell, c);
+    RecurrentArrays& arrays = *ran->arrays;
+    arrays.dR.fill(1);
+    arrays.db_W.fill(1);
+    arrays.db_R.fill(1);
+    recurrent_backward(exec(), arrays.backward_args());
+    recurrent_weight_gradients(exec(), arrays.weight_args(Accumulate::add));
+    synchronize();
+    for (std::vector<double>* g : {&ran->expected.dR, &ran->expected.db_W, &ran->expected.db_R})
+      for (double& x : *g) x += 1;
+    const double limit = tolerance(GetParam());
+    expect_close(arrays.dR.read(), ran->expected.dR, limit, "dR");
+    if (c.with_b_W) expect_close(arrays.db_W.read(), ran->expected.db_W, limit, "db_W");
+    if (c.with_b_R) expect_close(arrays.db_R.read(), ran->expected.db_R, limit, "db_R");
+  });
+}
+
+TEST_P(RecurrentBackwardTest, TwiceGivesTheSameBits) {
+  for_all([&](Cell cell, const RecurrentCase& c) {
+    const auto ran = after_forward(cell, c);
+    RecurrentArrays& arrays = *ran->arrays;
+    const auto run = [&] {
+      recurrent_backward(exec(), arrays.backward_args());
+      recurrent_weight_gradients(exec(), arrays.weight_args(Accumulate::overwrite));
+      synchronize();
+      std::vector<std::vector<unsigned char>> bytes;
+      for (Array<3>* a :
+           {&arrays.dWx, &arrays.dRh, &arrays.h, &arrays.c, &arrays.saved, &arrays.dh})
+        bytes.push_back(a->bytes());
+      bytes.push_back(arrays.dR.bytes());
+      bytes.push_back(arrays.db_W.bytes());
+      bytes.push_back(arrays.db_R.bytes());
+      return bytes;
+    };
+    const auto states_before = arrays.h.bytes();
+    const auto first = run();
+    EXPECT_EQ(first, run());
+    EXPECT_EQ(arrays.h.bytes(), states_before) << "backward changed h";
+  });
+}
+
+UNROLL_ON_TARGETS(RecurrentBackwardTest);
+
+}  // namespace
+}  // namespace unroll::test
