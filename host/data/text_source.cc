@@ -194,28 +194,29 @@ std::string TextSource::place() const {
 
 std::vector<std::string> describe_notes(const TextNotes& notes, const std::string& name) {
   std::vector<std::string> lines;
-  const auto say = [&](uint64_t count, const char* what, const std::string& handling) {
-    if (count > 0)
-      lines.push_back(
-          fmt::format("{}: {} {}{}; {}", name, count, what, count == 1 ? "" : "s", handling));
+  const auto say = [&](uint64_t count, const char* one, const char* many, const std::string& how) {
+    if (count == 0) return;
+    lines.push_back(fmt::format("{}: {} {}; {}", name, count, count == 1 ? one : many, how));
   };
-  say(notes.carriage_returns, "carriage return",
+  say(notes.carriage_returns, "carriage return", "carriage returns",
       "removed at line ends (Windows line ends), read as blanks elsewhere");
-  say(notes.nul_bytes, "NUL byte", "read as blanks; if the text is UTF-16, convert it to UTF-8");
-  say(notes.byte_order_marks, "byte order mark", "removed from the start of the file");
-  say(notes.tabs, "tab", "white space like blanks between words, a character of its own otherwise");
-  say(notes.invalid_utf8, "byte",
-      fmt::format("not valid UTF-8, kept as they are; the first is at byte {} of '{}'",
-                  notes.first_invalid_offset, notes.first_invalid_file));
-  say(notes.missing_final_newlines, "file",
-      "without a line end after the last line; its end counts as one");
-  say(notes.long_words, "word",
-      "longer than 1024 bytes, kept whole; is the text split into words?");
-  say(notes.sentence_marks, "literal <s>, </s> or <eos> mark",
-      fmt::format(
-          "kept as words, the first in line {}; every line already ends with <eos>, so remove "
-          "them if they mark sentences",
-          notes.first_mark_line));
+  say(notes.nul_bytes, "NUL byte", "NUL bytes",
+      "read as blanks; if the text is UTF-16, convert it to UTF-8");
+  say(notes.byte_order_marks, "byte order mark", "byte order marks",
+      "removed from the start of the file");
+  say(notes.tabs, "tab", "tabs",
+      "white space like blanks between words, a character of its own otherwise");
+  say(notes.invalid_utf8, "byte that is not valid UTF-8", "bytes that are not valid UTF-8",
+      fmt::format("kept as they are; the first is at byte {} of '{}'", notes.first_invalid_offset,
+                  notes.first_invalid_file));
+  say(notes.missing_final_newlines, "file without a line end after its last line",
+      "files without a line end after their last line", "the end of the file counts as one");
+  say(notes.long_words, "word longer than 1024 bytes", "words longer than 1024 bytes",
+      "kept whole; is the text split into words?");
+  say(notes.sentence_marks, "literal <s>, </s> or <eos>", "literal <s>, </s> or <eos> marks",
+      fmt::format("kept as words, the first in line {}; every line already ends with <eos>, so "
+                  "remove them if they mark sentences",
+                  notes.first_mark_line));
   return lines;
 }
 

@@ -24,22 +24,26 @@ std::string folder_of(const std::string& path) {
 std::string fix_for(int error) {
   switch (error) {
     case ENOSPC:
-    case EDQUOT: return "free some space or choose a folder on another disk";
-    case EFBIG: return "raise the file size limit (ulimit -f)";
+    case EDQUOT:
+      return "free some space or choose a folder on another disk";
+    case EFBIG:
+      return "raise the file size limit (ulimit -f)";
     case EACCES:
     case EPERM:
-    case EROFS: return "choose a folder that you may write to";
+    case EROFS:
+      return "choose a folder that you may write to";
     case ENOENT:
-    case ENOTDIR: return "create the folder first";
-    default: return "check the disk";
+    case ENOTDIR:
+      return "create the folder first";
+    default:
+      return "check the disk";
   }
 }
 
 }  // namespace
 
 // The temporary's name is fixed, so that what a kill leaves behind is overwritten by the next save.
-AtomicFile::AtomicFile(std::string path)
-    : path_(std::move(path)), temporary_(path_ + ".tmp") {
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), temporary_(path_ + ".tmp") {
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd_ < 0) fail("create");
 }
@@ -57,9 +61,9 @@ void AtomicFile::fail(const char* what) {
   const int error = errno;
   discard();
   const bool had_old = ::access(path_.c_str(), F_OK) == 0;
-  throw Error(ErrorKind::disk, path_ + ": cannot " + what + " the new file: " +
-                                   std::strerror(error) + (had_old ? "; the old one is kept" : "") +
-                                   "; " + fix_for(error));
+  throw Error(ErrorKind::disk,
+              path_ + ": cannot " + what + " the new file: " + std::strerror(error) +
+                  (had_old ? "; the old one is kept" : "") + "; " + fix_for(error));
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {

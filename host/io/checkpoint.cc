@@ -84,8 +84,9 @@ void check_version(const SafetensorsFile& file) {
   const std::string* text = find_text(file.metadata(), kFormatKey);
   if (!text) return;
   const auto format = parse_integer(*text);
-  if (!format) bad_model(file.path(), "its metadata '" + std::string(kFormatKey) + "' is '" + *text +
-                                          "', expected a whole number");
+  if (!format)
+    bad_model(file.path(), "its metadata '" + std::string(kFormatKey) + "' is '" + *text +
+                               "', expected a whole number");
   if (*format > kFormatVersion) {
     const std::string* writer = find_text(file.metadata(), "unroll_version");
     bad_model(file.path(), "was written by a newer unroll (" + (writer ? *writer : "?") +
@@ -146,8 +147,9 @@ StateFile::StateFile(const std::string& path) : file_(SafetensorsFile::open(path
   check_version(file_);
   const std::string* kind = find_text(file_.metadata(), kKindKey);
   if (!kind || *kind != "state")
-    bad_model(path, "is not a training state of unroll; --resume needs the state.safetensors that "
-                    "`unroll train` wrote, --init-from takes weights");
+    bad_model(path,
+              "is not a training state of unroll; --resume needs the state.safetensors that "
+              "`unroll train` wrote, --init-from takes weights");
 }
 
 bool StateFile::has(const std::string& name) const {
@@ -210,7 +212,8 @@ ModelFile::ModelFile(const std::string& path) : file_(SafetensorsFile::open(path
   check_version(file_);
   const std::string* kind = find_text(file_.metadata(), kKindKey);
   if (kind && *kind != "model")
-    bad_model(path, "is a training " + *kind + ", not a model; use the model.safetensors beside it");
+    bad_model(path,
+              "is a training " + *kind + ", not a model; use the model.safetensors beside it");
 }
 
 const TensorInfo* ModelFile::find(const std::string& name) const {
@@ -238,8 +241,9 @@ bool ModelFile::has_config() const { return find_text(file_.metadata(), "config"
 Config ModelFile::config() const {
   const std::string* text = find_text(file_.metadata(), "config");
   if (!text)
-    bad_model(file_.path(), "has no configuration in its metadata; put TOML text under 'config', or "
-                            "take its weights with `unroll train --init-from`");
+    bad_model(file_.path(),
+              "has no configuration in its metadata; put TOML text under 'config', or "
+              "take its weights with `unroll train --init-from`");
   try {
     return Config::from_toml(*text, file_.path() + " (configuration)");
   } catch (const Error& e) {
@@ -250,8 +254,9 @@ Config ModelFile::config() const {
 std::string ModelFile::vocab() const {
   std::string text;
   if (!get_text(file_.metadata(), "vocab", &text))
-    bad_model(file_.path(), "has no vocabulary in its metadata; put it under 'vocab', one word per "
-                            "line in the order of the rows");
+    bad_model(file_.path(),
+              "has no vocabulary in its metadata; put it under 'vocab': a line with the "
+              "unit (word or char), then one token per line in the order of the rows");
   return text;
 }
 
@@ -268,7 +273,8 @@ std::vector<T> ModelFile::read(const std::string& name, const std::vector<int64_
     TensorInfo expected;
     expected.shape = shape;
     bad_model(file_.path(), "tensor '" + name + "' is " + t.shape_text() + ", expected " +
-                                expected.shape_text() + "; settings and file are of different models");
+                                expected.shape_text() +
+                                "; settings and file are of different models");
   }
   return file_.read<T>(t);
 }
@@ -287,8 +293,9 @@ std::vector<T> ModelFile::read_merged_bias(const std::string& name, int64_t size
   for (size_t i = 0; i < bias.size(); ++i) {
     // GRU's reset gate multiplies the recurrent candidate and its bias: there is no sum.
     if (i >= candidate && second[i] != 0)
-      bad_model(file_.path(), "'" + hh + "' is not zero for the candidate gate, which one bias "
-                              "cannot express for a GRU; set biases = 2");
+      bad_model(file_.path(), "'" + hh +
+                                  "' is not zero for the candidate gate, which one bias "
+                                  "cannot express for a GRU; set biases = 2");
     bias[i] += second[i];
   }
   return bias;

@@ -78,10 +78,10 @@ class ModelFile {
   explicit ModelFile(const std::string& path);
 
   const SafetensorsFile& file() const { return file_; }
-  bool has(const std::string& name) const;  // aliases included
-  bool has_config() const;                  // false for a bare PyTorch file
-  Config config() const;                    // throws Error(model) if there is none
-  std::string vocab() const;                // throws Error(model) if there is none
+  bool has(const std::string& name) const;          // aliases included
+  bool has_config() const;                          // false for a bare PyTorch file
+  Config config() const;                            // throws Error(model) if there is none
+  std::string vocab() const;                        // throws Error(model) if there is none
   std::string extra(const std::string& key) const;  // "" if there is none
 
   // A parameter of exactly this shape as float or double. An alias is resolved either way: a tied

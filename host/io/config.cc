@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <cmath>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "host/io/parse.h"
 #include "kernels/base/error.h"
@@ -93,7 +93,9 @@ void set_value(Config& c, const Setting& s, std::string_view value, const std::s
         usage(where + ": " + s.key + " = " + quoted(value) + ", expected " + s.range_text() +
               did_you_mean(value, s.choices));
       [[fallthrough]];
-    case SettingKind::text: c.*std::get<std::string Config::*>(s.field) = std::string(value); return;
+    case SettingKind::text:
+      c.*std::get<std::string Config::*>(s.field) = std::string(value);
+      return;
     case SettingKind::list:
       c.*std::get<std::vector<std::string> Config::*>(s.field) = split_list(value);
       return;
@@ -240,20 +242,24 @@ void Config::validate() const {
       parse_integer(ordinal).value_or(-1) < 0)
     usage("device = '" + device + "', expected auto, cpu, cuda or cuda:N with N = 0, 1, ...");
   if (!vocab.empty() && (vocab_size > 0 || min_count > 1))
-    usage("vocab names a finished vocabulary, and vocab_size and min_count are for making one; "
-          "leave out vocab, or set vocab_size = 0 and min_count = 1");
+    usage(
+        "vocab names a finished vocabulary, and vocab_size and min_count are for making one; "
+        "leave out vocab, or set vocab_size = 0 and min_count = 1");
   if (forget_bias != 0 && cell != "lstm")
     usage("forget_bias = " + fmt::format("{}", forget_bias) + " needs cell = \"lstm\", a " + cell +
           " cell has no forget gate; set forget_bias = 0");
   if (device == "cpu" && (precision == "tf32" || precision == "bf16"))
-    usage("precision = \"" + precision + "\" needs a GPU, and device = \"cpu\"; use fp32, or "
+    usage("precision = \"" + precision +
+          "\" needs a GPU, and device = \"cpu\"; use fp32, or "
           "device = \"cuda\"");
   if (device.starts_with("cuda") && precision == "fp64")
-    usage("precision = \"fp64\" is for checks on the CPU; use fp32 on the GPU, or "
-          "device = \"cpu\"");
+    usage(
+        "precision = \"fp64\" is for checks on the CPU; use fp32 on the GPU, or "
+        "device = \"cpu\"");
   if (epochs == 0 && max_steps == 0 && max_time == 0 && patience == 0)
-    usage("nothing would end the training: epochs, max_steps, max_time and patience are all 0; "
-          "give one of them");
+    usage(
+        "nothing would end the training: epochs, max_steps, max_time and patience are all 0; "
+        "give one of them");
   // Files may still be unknown when a recipe alone is checked.
   if (!train.empty() && valid.empty() && (patience > 0 || schedule == "plateau"))
     usage(std::string(patience > 0 ? "patience" : "schedule = \"plateau\"") +

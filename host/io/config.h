@@ -23,9 +23,9 @@ struct Config {
   std::string cell = "lstm";
   int64_t layers = 2, emb = 200, hidden = 200;
   bool tied = false, residual = false;
-  int64_t biases = 2;              // 1 | 2
-  std::string init = "pytorch";    // pytorch | uniform:R
-  double forget_bias = 0;          // added to the LSTM's initial forget bias
+  int64_t biases = 2;            // 1 | 2
+  std::string init = "pytorch";  // pytorch | uniform:R
+  double forget_bias = 0;        // added to the LSTM's initial forget bias
   double dropout = 0;
   std::string dropout_kind = "standard";  // standard | locked
   // optimiser

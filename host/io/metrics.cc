@@ -62,7 +62,8 @@ std::string human_perplexity(double ppl) {
 
 std::string with_commas(int64_t n) {
   std::string digits = std::to_string(n);
-  for (int at = int(digits.size()) - 3; at > (n < 0 ? 1 : 0); at -= 3) digits.insert(size_t(at), ",");
+  for (int at = int(digits.size()) - 3; at > (n < 0 ? 1 : 0); at -= 3)
+    digits.insert(size_t(at), ",");
   return digits;
 }
 

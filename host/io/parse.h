@@ -1,4 +1,5 @@
-// Small readers of text that settings, flags and messages share: durations, byte counts, near names.
+// Small readers of text that settings, flags and messages share: durations, byte counts, near
+// names.
 #pragma once
 
 #include <cstdint>

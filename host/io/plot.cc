@@ -19,7 +19,7 @@ constexpr const char *kTrainColour = "#8da0b3", *kValidColour = "#c8511b";
 constexpr size_t kMaxTrainPoints = 300;
 
 // exp() of a larger loss is beyond what can be labelled, or infinite.
-constexpr double kMaxNats = 600;
+constexpr double kMaxNats = 200;
 
 std::vector<CurvePoint> finite(const std::vector<CurvePoint>& points) {
   std::vector<CurvePoint> out;
@@ -50,7 +50,8 @@ double nice_step(double x) {
   return 10 * power;
 }
 
-// Perplexities to label: 1, 2, 5 per decade; evenly spaced ones when the range is too narrow for it.
+// Perplexities to label: 1, 2, 5 per decade; evenly spaced ones when the range is too narrow for
+// it.
 std::vector<double> perplexity_ticks(double low, double high) {
   std::vector<double> ticks;
   for (double decade = std::pow(10, std::floor(std::log10(low))); decade <= high; decade *= 10)
@@ -79,10 +80,14 @@ std::string step_label(double step) {
 std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
-    if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '&') out += "&amp;";
-    else out += c;
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '&')
+      out += "&amp;";
+    else
+      out += c;
   }
   return out;
 }
@@ -117,14 +122,16 @@ std::string draw_axes(const Axes& a) {
   const double right = kWidth - kRight, bottom = kHeight - kBottom;
   for (double ppl : perplexity_ticks(std::exp(a.low), std::exp(a.high))) {
     const double y = a.y(std::log(ppl));
-    fmt::format_to(out, "<line x1=\"{}\" y1=\"{:.1f}\" x2=\"{}\" y2=\"{:.1f}\" stroke=\"#e4e4e4\"/>\n",
+    fmt::format_to(out,
+                   "<line x1=\"{}\" y1=\"{:.1f}\" x2=\"{}\" y2=\"{:.1f}\" stroke=\"#e4e4e4\"/>\n",
                    kLeft, y, right, y);
     fmt::format_to(out, "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{:g}</text>\n", kLeft - 8,
                    y + 4, ppl);
   }
   const double step = std::max(1.0, nice_step(a.last_step / 7));
   for (double s = 0; s <= a.last_step; s += step) {
-    fmt::format_to(out, "<line x1=\"{0:.1f}\" y1=\"{1}\" x2=\"{0:.1f}\" y2=\"{2}\" stroke=\"#555\"/>\n",
+    fmt::format_to(out,
+                   "<line x1=\"{0:.1f}\" y1=\"{1}\" x2=\"{0:.1f}\" y2=\"{2}\" stroke=\"#555\"/>\n",
                    a.x(s), bottom, bottom + 5);
     fmt::format_to(out, "<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", a.x(s),
                    bottom + 20, step_label(s));
@@ -145,9 +152,11 @@ std::string draw_curve(const Axes& a, const std::vector<CurvePoint>& points, con
   if (points.empty()) return "";
   std::string path;
   for (const CurvePoint& p : points)
-    path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? 'M' : 'L', a.x(double(p.step)), a.y(p.loss));
+    path +=
+        fmt::format("{}{:.1f} {:.1f}", path.empty() ? 'M' : 'L', a.x(double(p.step)), a.y(p.loss));
   return fmt::format(
-      "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\"/>\n",
+      "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" "
+      "stroke-linejoin=\"round\"/>\n",
       path, colour, width);
 }
 
@@ -169,7 +178,8 @@ std::string draw_best(const Axes& a, const std::vector<CurvePoint>& valid) {
 std::string draw_legend() {
   std::string svg;
   double x = kWidth - kRight - 190;
-  for (const auto& [name, colour] : {std::pair{"training", kTrainColour}, {"validation", kValidColour}}) {
+  for (const auto& [name, colour] :
+       {std::pair{"training", kTrainColour}, {"validation", kValidColour}}) {
     svg += fmt::format(
         "<line x1=\"{0}\" y1=\"28\" x2=\"{1}\" y2=\"28\" stroke=\"{2}\" stroke-width=\"3\"/>\n"
         "<text x=\"{3}\" y=\"32\">{4}</text>\n",

@@ -20,8 +20,8 @@ struct LearningCurve {
 // The points of a log.jsonl. Throws Error(usage), Error(data).
 LearningCurve read_learning_curve(const std::string& log_path);
 
-// An SVG of 800 x 480. Many training points are averaged (in nats) into at most 300; points that are
-// not finite are left out. The lowest validation point is marked with its perplexity.
+// An SVG of 800 x 480. Many training points are averaged (in nats) into at most 300; points that
+// are not finite are left out. The lowest validation point is marked with its perplexity.
 std::string render_svg(const LearningCurve& curve);
 
 // Reads the log and writes the picture. Throws as the two above, and Error(disk).

@@ -62,12 +62,12 @@ std::string resolve_model(const std::string& argument) {
   const RunDir run{without_slash(argument)};
   std::error_code error;
   if (fs::exists(run.model(), error)) return run.model();
-  throw Error(ErrorKind::usage,
-              run.path + ": has no model.safetensors" +
-                  (fs::exists(run.state(), error)
-                       ? "; it is written after the first validation, continue with --resume " +
-                             run.path
-                       : "; MODEL is a run directory or a .safetensors file"));
+  throw Error(
+      ErrorKind::usage,
+      run.path + ": has no model.safetensors" +
+          (fs::exists(run.state(), error)
+               ? "; it is written after the first validation, continue with --resume " + run.path
+               : "; MODEL is a run directory or a .safetensors file"));
 }
 
 }  // namespace unroll

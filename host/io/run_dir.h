@@ -23,8 +23,8 @@ struct RunDir {
   static RunDir open(const std::string& path);
 };
 
-// The file that a MODEL argument means: a .safetensors file itself, or the model of a run directory.
-// Throws Error(usage) with path, errno text and fix.
+// The file that a MODEL argument means: a .safetensors file itself, or the model of a run
+// directory. Throws Error(usage) with path, errno text and fix.
 std::string resolve_model(const std::string& argument);
 
 }  // namespace unroll

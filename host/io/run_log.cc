@@ -34,7 +34,8 @@ std::vector<Line> parse_lines(const std::string& path, const std::string& text) 
     const size_t newline = text.find('\n', begin);
     if (newline == std::string::npos) break;
     const size_t end = newline + 1;
-    Json json = Json::parse(text.begin() + long(begin), text.begin() + long(newline), nullptr, false);
+    Json json =
+        Json::parse(text.begin() + long(begin), text.begin() + long(newline), nullptr, false);
     if (!json.is_object()) {
       if (end == text.size()) break;
       throw Error(ErrorKind::data, path + ":" + std::to_string(lines.size() + 1) +

@@ -1,12 +1,12 @@
-// log.jsonl of a run: one JSON object per line. Every line has "kind" and, but for the first line of
-// a session, "step". The learning curve reads kind "train" and "valid", their "step" and their
+// log.jsonl of a run: one JSON object per line. Every line has "kind" and, but for the first line
+// of a session, "step". The learning curve reads kind "train" and "valid", their "step" and their
 // "loss" (nats per token).
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <type_traits>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -31,7 +31,7 @@ struct LogRecord {
     return *this;
   }
   const LogValue* find(std::string_view key) const;
-  double number(std::string_view key) const;  // NaN if absent or not a number
+  double number(std::string_view key) const;     // NaN if absent or not a number
   std::string text(std::string_view key) const;  // "" if absent or not text
 
   std::string json() const;  // doubles round-trip exactly; NaN and infinities become null

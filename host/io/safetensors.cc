@@ -164,9 +164,9 @@ std::vector<T> convert_all(const std::byte* from, int64_t count, Convert convert
 
 size_t safetensors_dtype_bytes(const std::string& dtype) {
   static const std::map<std::string, size_t> bytes = {
-      {"BOOL", 1}, {"U8", 1},   {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
-      {"I16", 2},  {"U16", 2},  {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
-      {"F32", 4},  {"F64", 8},  {"I64", 8}, {"U64", 8},     {"C64", 8}};
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
+      {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
+      {"F32", 4},  {"F64", 8}, {"I64", 8}, {"U64", 8},     {"C64", 8}};
   const auto it = bytes.find(dtype);
   return it == bytes.end() ? 0 : it->second;
 }
@@ -190,8 +190,9 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   uint64_t header_bytes;
   std::memcpy(&header_bytes, bytes, 8);
   if (header_bytes > kMaxHeader)
-    invalid(path, "the header's length " + std::to_string(header_bytes) + " is above the limit of " +
-                      std::to_string(kMaxHeader) + " (the file is of another kind)");
+    invalid(path, "the header's length " + std::to_string(header_bytes) +
+                      " is above the limit of " + std::to_string(kMaxHeader) +
+                      " (the file is of another kind)");
   if (header_bytes > m.bytes - 8)
     invalid(path, "truncated: the header needs " + std::to_string(header_bytes) +
                       " bytes, the file has " + std::to_string(m.bytes - 8) + " after the length");
@@ -270,10 +271,10 @@ void SafetensorsFile::copy(const std::string& name, const std::string& dtype, vo
                            size_t bytes) const {
   const TensorInfo& t = tensor(name);
   if (t.dtype != dtype || t.end - t.begin != bytes)
-    throw Error(ErrorKind::model, path_ + ": tensor '" + name + "' is " + t.dtype +
-                                      t.shape_text() + " of " + std::to_string(t.end - t.begin) +
-                                      " bytes, expected " + dtype + " of " +
-                                      std::to_string(bytes) + " bytes");
+    throw Error(ErrorKind::model, path_ + ": tensor '" + name + "' is " + t.dtype + t.shape_text() +
+                                      " of " + std::to_string(t.end - t.begin) +
+                                      " bytes, expected " + dtype + " of " + std::to_string(bytes) +
+                                      " bytes");
   if (bytes > 0) std::memcpy(to, data(t), bytes);
 }
 

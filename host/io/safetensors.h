@@ -41,7 +41,7 @@ class SafetensorsFile {
   const Metadata& metadata() const { return metadata_; }
   const std::vector<TensorInfo>& tensors() const { return tensors_; }  // in order of offset
 
-  const TensorInfo* find(const std::string& name) const;   // null if there is none
+  const TensorInfo* find(const std::string& name) const;    // null if there is none
   const TensorInfo& tensor(const std::string& name) const;  // throws Error(model), nearest name
 
   // The tensor's bytes. The address need not be aligned in files of other writers: copy them.

@@ -24,59 +24,103 @@ std::vector<Setting> make_table() {
   const char *data = "Data", *model = "Model", *optimise = "Optimise", *stop = "Stop",
              *report = "Report", *system = "System";
   return {
-    {"train", data, K::list, &C::train, 0, 0, {}, {}, "training text, plain or .gz; \"-\" is standard input"},
+    {"train", data, K::list, &C::train, 0, 0, {}, {},
+     "training text, plain or .gz; \"-\" is standard input"},
     {"valid", data, K::list, &C::valid, 0, 0, {}, {}, "validation text"},
     {"test", data, K::list, &C::test, 0, 0, {}, {}, "test text, scored once at the end"},
     {"unit", data, K::choice, &C::unit, 0, 0, {"word", "char"}, {}, "what a token is"},
-    {"vocab", data, K::text, &C::vocab, 0, 0, {}, {}, "vocabulary file, one word per line; without it one is made from the training text"},
-    {"vocab_size", data, K::integer, &C::vocab_size, 0, kMany, {}, {}, "keep the most frequent words only; 0 keeps all"},
-    {"min_count", data, K::integer, &C::min_count, 1, kMany, {}, {}, "keep words seen at least this often"},
-    {"batching", data, K::choice, &C::batching, 0, 0, {"stream", "sentence"}, {}, "stream: parallel lanes of the text, state carried over; sentence: lines are independent"},
+    {"vocab", data, K::text, &C::vocab, 0, 0, {}, {},
+     "vocabulary file, one word per line; without it one is made from the training text"},
+    {"vocab_size", data, K::integer, &C::vocab_size, 0, kMany, {}, {},
+     "keep the most frequent words only; 0 keeps all"},
+    {"min_count", data, K::integer, &C::min_count, 1, kMany, {}, {},
+     "keep words seen at least this often"},
+    {"batching", data, K::choice, &C::batching, 0, 0, {"stream", "sentence"}, {},
+     "stream: parallel lanes of the text, state carried over; sentence: lines are independent"},
 
-    {"cell", model, K::choice, &C::cell, 0, 0, {"tanh", "relu", "lstm", "gru"}, {"rnn_type", "model"}, "recurrent cell"},
-    {"layers", model, K::integer, &C::layers, 1, 64, {}, {"nlayers", "num_layers"}, "recurrent layers"},
-    {"emb", model, K::integer, &C::emb, 1, 65536, {}, {"emsize", "embedding_dim", "dim_emb"}, "width of the word vectors"},
-    {"hidden", model, K::integer, &C::hidden, 1, 65536, {}, {"nhid", "hidden_dim", "rnn_size", "dim_rnn"}, "width of the recurrent layers"},
-    {"tied", model, K::boolean, &C::tied, 0, 0, {}, {"tie", "tie_weights", "tied_embeddings"}, "output matrix = word vectors; if emb differs from hidden, a projection without bias joins them"},
-    {"residual", model, K::boolean, &C::residual, 0, 0, {}, {}, "add each layer's input to its output where the widths agree"},
-    {"biases", model, K::integer, &C::biases, 1, 2, {}, {}, "bias vectors per layer: 2 as PyTorch and Torch, 1 as TensorFlow"},
-    {"init", model, K::text, &C::init, 0, 0, {}, {}, "initial weights: \"uniform:R\" draws all from [-R,R], \"pytorch\" as torch.nn does"},
-    {"forget_bias", model, K::real, &C::forget_bias, -10, 10, {}, {}, "added to the LSTM's initial forget gate bias"},
-    {"dropout", model, K::real, &C::dropout, 0, 0.99, {}, {}, "share of units set to zero between layers while training"},
-    {"dropout_kind", model, K::choice, &C::dropout_kind, 0, 0, {"standard", "locked"}, {}, "standard: a fresh mask at each step; locked: one mask per chunk"},
+    {"cell", model, K::choice, &C::cell, 0, 0, {"tanh", "relu", "lstm", "gru"},
+     {"rnn_type", "model"}, "recurrent cell"},
+    {"layers", model, K::integer, &C::layers, 1, 64, {}, {"nlayers", "num_layers"},
+     "recurrent layers"},
+    {"emb", model, K::integer, &C::emb, 1, 65536, {}, {"emsize", "embedding_dim", "dim_emb"},
+     "width of the word vectors"},
+    {"hidden", model, K::integer, &C::hidden, 1, 65536, {},
+     {"nhid", "hidden_dim", "rnn_size", "dim_rnn"}, "width of the recurrent layers"},
+    {"tied", model, K::boolean, &C::tied, 0, 0, {}, {"tie", "tie_weights", "tied_embeddings"},
+     "output matrix = word vectors; if emb differs from hidden, a projection without bias "
+     "joins them"},
+    {"residual", model, K::boolean, &C::residual, 0, 0, {}, {},
+     "add each layer's input to its output where the widths agree"},
+    {"biases", model, K::integer, &C::biases, 1, 2, {}, {},
+     "bias vectors per layer: 2 as PyTorch and Torch, 1 as TensorFlow"},
+    {"init", model, K::text, &C::init, 0, 0, {}, {},
+     "initial weights: \"uniform:R\" draws all from [-R,R], \"pytorch\" as torch.nn does"},
+    {"forget_bias", model, K::real, &C::forget_bias, -10, 10, {}, {},
+     "added to the LSTM's initial forget gate bias"},
+    {"dropout", model, K::real, &C::dropout, 0, 0.99, {}, {},
+     "share of units set to zero between layers while training"},
+    {"dropout_kind", model, K::choice, &C::dropout_kind, 0, 0, {"standard", "locked"}, {},
+     "standard: a fresh mask at each step; locked: one mask per chunk"},
 
-    {"loss", optimise, K::choice, &C::loss, 0, 0, {"mean", "sum_time"}, {}, "what lr and clip refer to: mean over time and batch, or sum over time and mean over batch"},
-    {"optimizer", optimise, K::choice, &C::optimizer, 0, 0, {"sgd", "adam"}, {"opt", "optimiser"}, "update rule"},
-    {"lr", optimise, K::real, &C::lr, 1e-9, 1e6, {}, {"learning_rate", "learn_rate"}, "learning rate"},
+    {"loss", optimise, K::choice, &C::loss, 0, 0, {"mean", "sum_time"}, {},
+     "what lr and clip refer to: mean over time and batch, or sum over time and mean over "
+     "batch"},
+    {"optimizer", optimise, K::choice, &C::optimizer, 0, 0, {"sgd", "adam"}, {"opt", "optimiser"},
+     "update rule"},
+    {"lr", optimise, K::real, &C::lr, 1e-9, 1e6, {}, {"learning_rate", "learn_rate"},
+     "learning rate"},
     {"beta1", optimise, K::real, &C::beta1, 0, 0.999999, {}, {}, "Adam: decay of the first moment"},
-    {"beta2", optimise, K::real, &C::beta2, 0, 0.999999, {}, {}, "Adam: decay of the second moment"},
-    {"eps", optimise, K::real, &C::eps, 1e-30, 1, {}, {}, "Adam: added to the root of the second moment"},
-    {"weight_decay", optimise, K::real, &C::weight_decay, 0, 1, {}, {"wdecay"}, "pull towards zero"},
-    {"clip", optimise, K::real, &C::clip, 0, 1e9, {}, {}, "largest global norm of the gradient; 0 does not clip"},
-    {"schedule", optimise, K::choice, &C::schedule, 0, 0, {"constant", "zaremba", "plateau"}, {}, "how lr changes: never, divided each epoch after lr_hold, or multiplied when validation stalls"},
-    {"lr_hold", optimise, K::integer, &C::lr_hold, 0, kMany, {}, {}, "zaremba: epochs at the full rate"},
-    {"lr_decay", optimise, K::real, &C::lr_decay, 1, 1e6, {}, {}, "zaremba: divisor in each epoch after those"},
+    {"beta2", optimise, K::real, &C::beta2, 0, 0.999999, {}, {},
+     "Adam: decay of the second moment"},
+    {"eps", optimise, K::real, &C::eps, 1e-30, 1, {}, {},
+     "Adam: added to the root of the second moment"},
+    {"weight_decay", optimise, K::real, &C::weight_decay, 0, 1, {}, {"wdecay"},
+     "pull towards zero"},
+    {"clip", optimise, K::real, &C::clip, 0, 1e9, {}, {},
+     "largest global norm of the gradient; 0 does not clip"},
+    {"schedule", optimise, K::choice, &C::schedule, 0, 0, {"constant", "zaremba", "plateau"}, {},
+     "how lr changes: never, divided each epoch after lr_hold, or multiplied when validation "
+     "stalls"},
+    {"lr_hold", optimise, K::integer, &C::lr_hold, 0, kMany, {}, {},
+     "zaremba: epochs at the full rate"},
+    {"lr_decay", optimise, K::real, &C::lr_decay, 1, 1e6, {}, {},
+     "zaremba: divisor in each epoch after those"},
     {"lr_factor", optimise, K::real, &C::lr_factor, 1e-6, 1, {}, {}, "plateau: multiplier of lr"},
-    {"patience_lr", optimise, K::integer, &C::patience_lr, 1, kMany, {}, {}, "plateau: validations without a new best before lr is multiplied"},
-    {"batch", optimise, K::integer, &C::batch, 1, 1 << 20, {}, {"batch_size", "minibatch"}, "lanes or sentences computed at a time"},
-    {"bptt", optimise, K::integer, &C::bptt, 1, 1 << 20, {}, {"seq_length", "chunksize"}, "steps that gradients flow back through"},
-    {"accum", optimise, K::integer, &C::accum, 1, 1 << 20, {}, {}, "chunks whose gradients are added before one update"},
+    {"patience_lr", optimise, K::integer, &C::patience_lr, 1, kMany, {}, {},
+     "plateau: validations without a new best before lr is multiplied"},
+    {"batch", optimise, K::integer, &C::batch, 1, 1 << 20, {}, {"batch_size", "minibatch"},
+     "lanes or sentences computed at a time"},
+    {"bptt", optimise, K::integer, &C::bptt, 1, 1 << 20, {}, {"seq_length", "chunksize"},
+     "steps that gradients flow back through"},
+    {"accum", optimise, K::integer, &C::accum, 1, 1 << 20, {}, {},
+     "chunks whose gradients are added before one update"},
 
-    {"epochs", stop, K::integer, &C::epochs, 0, kMany, {}, {"max_epochs"}, "passes over the training text; 0 is no limit"},
+    {"epochs", stop, K::integer, &C::epochs, 0, kMany, {}, {"max_epochs"},
+     "passes over the training text; 0 is no limit"},
     {"max_steps", stop, K::integer, &C::max_steps, 0, kMany, {}, {}, "updates; 0 is no limit"},
-    {"max_time", stop, K::duration, &C::max_time, 0, kMany, {}, {}, "time, e.g. 90s, 10m, 8h, 30d; 0 is no limit"},
-    {"patience", stop, K::integer, &C::patience, 0, kMany, {}, {}, "validations without a new best before training ends; 0 never"},
+    {"max_time", stop, K::duration, &C::max_time, 0, kMany, {}, {},
+     "time, e.g. 90s, 10m, 8h, 30d; 0 is no limit"},
+    {"patience", stop, K::integer, &C::patience, 0, kMany, {}, {},
+     "validations without a new best before training ends; 0 never"},
 
-    {"log_every", report, K::integer, &C::log_every, 1, kMany, {}, {"log_interval", "disp_freq"}, "updates between lines of the log"},
-    {"save_every", report, K::duration, &C::save_every, 0, kMany, {}, {}, "time between saved states; 0 saves after each validation only"},
-    {"eval_batch", report, K::integer, &C::eval_batch, 1, 1 << 20, {}, {}, "lanes of validation during training"},
+    {"log_every", report, K::integer, &C::log_every, 1, kMany, {}, {"log_interval", "disp_freq"},
+     "updates between lines of the log"},
+    {"save_every", report, K::duration, &C::save_every, 0, kMany, {}, {},
+     "time between saved states; 0 saves after each validation only"},
+    {"eval_batch", report, K::integer, &C::eval_batch, 1, 1 << 20, {}, {},
+     "lanes of validation during training"},
 
     {"device", system, K::text, &C::device, 0, 0, {}, {}, "auto, cpu, cuda or cuda:N"},
-    {"precision", system, K::choice, &C::precision, 0, 0, {"fp32", "tf32", "bf16", "fp64"}, {}, "arithmetic: tf32 and bf16 on a GPU only, fp64 on the CPU only"},
-    {"threads", system, K::integer, &C::threads, 0, 4096, {}, {"cpu_threads"}, "CPU threads; 0 is one per core"},
-    {"seed", system, K::integer, &C::seed, 0, kMany, {}, {"random_seed", "rand_seed"}, "key of all random numbers"},
-    {"eager", system, K::boolean, &C::eager, 0, 0, {}, {}, "launch kernels one by one instead of as a captured graph (same bits, slower)"},
-    {"logits_memory", system, K::bytes, &C::logits_memory, 1 << 16, kMany, {}, {}, "bytes for the scores of all words; more positions are done in several turns"},
+    {"precision", system, K::choice, &C::precision, 0, 0, {"fp32", "tf32", "bf16", "fp64"}, {},
+     "arithmetic: tf32 and bf16 on a GPU only, fp64 on the CPU only"},
+    {"threads", system, K::integer, &C::threads, 0, 4096, {}, {"cpu_threads"},
+     "CPU threads; 0 is one per core"},
+    {"seed", system, K::integer, &C::seed, 0, kMany, {}, {"random_seed", "rand_seed"},
+     "key of all random numbers"},
+    {"eager", system, K::boolean, &C::eager, 0, 0, {}, {},
+     "launch kernels one by one instead of as a captured graph (same bits, slower)"},
+    {"logits_memory", system, K::bytes, &C::logits_memory, 1 << 16, kMany, {}, {},
+     "bytes for the scores of all words; more positions are done in several turns"},
   };
 }
 // clang-format on
@@ -126,13 +170,13 @@ std::string Setting::value_text(const Config& c) const {
   struct Print {
     const Config& c;
     SettingKind kind;
-    std::string operator()(int64_t Config::* f) const { return std::to_string(c.*f); }
-    std::string operator()(bool Config::* f) const { return c.*f ? "true" : "false"; }
-    std::string operator()(std::string Config::* f) const { return c.*f; }
-    std::string operator()(double Config::* f) const {
+    std::string operator()(int64_t Config::*f) const { return std::to_string(c.*f); }
+    std::string operator()(bool Config::*f) const { return c.*f ? "true" : "false"; }
+    std::string operator()(std::string Config::*f) const { return c.*f; }
+    std::string operator()(double Config::*f) const {
       return fmt::format("{}", c.*f) + (kind == SettingKind::duration ? "s" : "");
     }
-    std::string operator()(std::vector<std::string> Config::* f) const {
+    std::string operator()(std::vector<std::string> Config::*f) const {
       return fmt::format("{}", fmt::join(c.*f, ","));
     }
   };
@@ -141,14 +185,18 @@ std::string Setting::value_text(const Config& c) const {
 
 std::string Setting::range_text() const {
   switch (kind) {
-    case SettingKind::choice: return fmt::format("{}", fmt::join(choices, " | "));
-    case SettingKind::boolean: return "true | false";
+    case SettingKind::choice:
+      return fmt::format("{}", fmt::join(choices, " | "));
+    case SettingKind::boolean:
+      return "true | false";
     case SettingKind::integer:
     case SettingKind::real:
     case SettingKind::bytes:
       return max >= kMany ? fmt::format("{} or more", min) : fmt::format("{} to {}", min, max);
-    case SettingKind::duration: return "a time such as 90s, 10m, 8h, 30d";
-    default: return "";
+    case SettingKind::duration:
+      return "a time such as 90s, 10m, 8h, 30d";
+    default:
+      return "";
   }
 }
 

@@ -16,9 +16,9 @@ uint32_t masked_crc32c(const void* data, size_t bytes);
 
 class EventWriter {
  public:
-  // Starts a new event file in `folder` (made if missing). On resume, `resumed_after` is the step of
-  // the state: TensorBoard then hides what earlier files of the folder hold beyond it; -1 for a new
-  // run. Throws Error(disk).
+  // Starts a new event file in `folder` (made if missing). On resume, `resumed_after` is the step
+  // of the state: TensorBoard then hides what earlier files of the folder hold beyond it; -1 for a
+  // new run. Throws Error(disk).
   explicit EventWriter(const std::string& folder, int64_t resumed_after = -1);
   ~EventWriter();
   EventWriter(const EventWriter&) = delete;

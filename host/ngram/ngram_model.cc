@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -45,12 +45,11 @@ void check_options(const NgramOptions& options) {
 }
 
 SortSettings sort_settings(const NgramOptions& options) {
-  const char* tmpdir = std::getenv("TMPDIR");
   return {options.memory,
           options.threads > 0 ? options.threads
                               : int(std::max(1u, std::thread::hardware_concurrency())),
           !options.folder.empty() ? options.folder
-                                  : std::string(tmpdir && *tmpdir ? tmpdir : "/tmp")};
+                                  : std::filesystem::temp_directory_path().string()};
 }
 
 std::vector<std::vector<uint64_t>> copy_counts(const NgramFile& file) {

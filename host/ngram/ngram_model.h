@@ -23,14 +23,15 @@ namespace unroll {
 
 struct NgramOptions {
   int order = 5;
-  std::vector<uint64_t> min_count;  // n-grams of order n seen less than min_count[n-1] times are
-                                    // dropped; 1 or missing: none are. Unigrams are always kept
+  std::vector<uint64_t> min_count = {};  // n-grams of order n seen often than
+                                         // min_count[n-1] are dropped; 1 or missing: none are.
+                                         // Unigrams are always kept
   double prune = 0;                 // entropy pruning threshold, e.g. 1e-8; 0: none
   bool discount_fallback = false;   // kFallbackDiscounts where the formula fails
   uint64_t memory = uint64_t(4) << 30;  // bytes; beyond it temporary files are used
   int threads = 0;                      // 0: one per core
-  std::string folder;                   // of temporary files; empty: $TMPDIR or /tmp
-  NgramProgressCallback progress;
+  std::string folder = {};              // of temporary files; empty: $TMPDIR, else the system's
+  NgramProgressCallback progress = {};
 };
 
 struct NgramInfo {

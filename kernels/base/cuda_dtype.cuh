@@ -14,8 +14,10 @@ namespace unroll::cuda {
 template <class Body>
 void with_act(const char* op, DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::f32: return body(float{});
-    case DType::bf16: return body(bf16{});
+    case DType::f32:
+      return body(float{});
+    case DType::bf16:
+      return body(bf16{});
     default:
       throw Error(std::string(op) + ": CUDA computes in f32 or bf16, not in " + name_of(dtype) +
                   "; use --precision fp32, tf32 or bf16, or --device cpu");

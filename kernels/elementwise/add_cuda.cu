@@ -6,7 +6,8 @@ namespace unroll::cuda {
 namespace {
 
 template <class Y, class X, int N, bool add>
-GPU_KERNEL_BOUNDS(kTileThreads, 1) void add_scaled_kernel(View<Y, 2> y, View<const X, 2> x, float a) {
+GPU_KERNEL_BOUNDS(kTileThreads, 1)
+void add_scaled_kernel(View<Y, 2> y, View<const X, 2> x, float a) {
   for_each_tile<N>(y.n[0], y.n[1], [&](int64_t row, int64_t column, auto width) {
     constexpr int W = decltype(width)::value;
     float v[W], sum[W];

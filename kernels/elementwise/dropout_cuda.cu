@@ -21,16 +21,16 @@ struct Map {
   bool add;
 };
 
-// N = 4: rows are aligned and D is a multiple of 4, so the four elements of a Philox block lie side by
-// side. N = 1: they may lie in two or more rows, each found by a division.
+// N = 4: rows are aligned and D is a multiple of 4, so the four elements of a Philox block lie side
+// by side. N = 1: they may lie in two or more rows, each found by a division.
 template <class T, int N>
-GPU_KERNEL_BOUNDS(kThreads, 1) void dropout_kernel(Map<T> map) {
+GPU_KERNEL_BOUNDS(kThreads, 1)
+void dropout_kernel(Map<T> map) {
   const int64_t D = map.x.n[2], size = map.mask_rows * D;
   const int64_t use = int64_t(blockIdx.x) / map.blocks_per_mask;
   const int64_t block = int64_t(blockIdx.x) % map.blocks_per_mask * kThreads + threadIdx.x;
   if (block * 4 >= size) return;
-  const Philox4 words =
-      philox_block(map.counter[0], map.counter[1], map.op, uint64_t(block));
+  const Philox4 words = philox_block(map.counter[0], map.counter[1], map.op, uint64_t(block));
 #pragma unroll
   for (int first = 0; first < 4; first += N) {
     const int64_t e = block * 4 + first;

@@ -1,4 +1,5 @@
-// A [rows, columns] map cut into tiles: a warp takes 32 strips of N neighbouring columns of one row.
+// A [rows, columns] map cut into tiles: a warp takes 32 strips of N neighbouring columns of one
+// row.
 #pragma once
 
 #include <algorithm>
@@ -21,8 +22,8 @@ inline gpu::Launch row_tiles(int64_t rows, int64_t columns, int N) {
   return shape;
 }
 
-// f(row, column, Width<N>) for every whole strip of this thread, f(.., Width<1>) for each element of a
-// strip cut short by the end of the row.
+// f(row, column, Width<N>) for every whole strip of this thread, f(.., Width<1>) for each element
+// of a strip cut short by the end of the row.
 template <int N, class F>
 GPU_DEVICE void for_each_tile(int64_t rows, int64_t columns, F f) {
   const int lane = int(threadIdx.x) % gpu::kWarp, warp = int(threadIdx.x) / gpu::kWarp;

@@ -21,7 +21,8 @@ void gather_kernel(View<T, 2> y, View<const T, 2> E, const int32_t* ids) {
 }
 
 template <int N>
-GPU_KERNEL_BOUNDS(kTileThreads, 1) void clear_kernel(View<float, 2> y) {
+GPU_KERNEL_BOUNDS(kTileThreads, 1)
+void clear_kernel(View<float, 2> y) {
   for_each_tile<N>(y.n[0], y.n[1], [&](int64_t row, int64_t column, auto width) {
     constexpr int W = decltype(width)::value;
     const float zero[W] = {};
@@ -51,8 +52,8 @@ struct Terms {
   bool add;
 };
 
-// A word's terms are a run of equal keys. Runs of up to kShortRun terms are a warp's work, longer ones
-// a block's, so that the most frequent words do not hold up the rest.
+// A word's terms are a run of equal keys. Runs of up to kShortRun terms are a warp's work, longer
+// ones a block's, so that the most frequent words do not hold up the rest.
 constexpr int kShortRun = 32;
 constexpr int kStrip = 4;  // columns of a lane
 
@@ -97,7 +98,8 @@ GPU_DEVICE void on_lane_columns(int64_t D, F f) {
 
 // Warp i takes the run that begins at term i, if one does and it is short.
 template <class T, int N>
-GPU_KERNEL_BOUNDS(kTileThreads, 1) void short_runs_kernel(Terms<T> terms) {
+GPU_KERNEL_BOUNDS(kTileThreads, 1)
+void short_runs_kernel(Terms<T> terms) {
   const int lane = int(threadIdx.x) % gpu::kWarp;
   const int first = int(blockIdx.x) * kTileRows + int(threadIdx.x) / gpu::kWarp;
   if (first >= terms.N) return;
@@ -117,10 +119,11 @@ GPU_KERNEL_BOUNDS(kTileThreads, 1) void short_runs_kernel(Terms<T> terms) {
   });
 }
 
-// Block i takes the long run that begins among terms i kShortRun .. (i+1) kShortRun - 1: there is at
-// most one. Each warp adds an equal part of the run; the parts are then added in order.
+// Block i takes the long run that begins among terms i kShortRun .. (i+1) kShortRun - 1: there is
+// at most one. Each warp adds an equal part of the run; the parts are then added in order.
 template <class T, int N>
-GPU_KERNEL_BOUNDS(kTileThreads, 1) void long_runs_kernel(Terms<T> terms) {
+GPU_KERNEL_BOUNDS(kTileThreads, 1)
+void long_runs_kernel(Terms<T> terms) {
   GPU_SHARED(part, float[kTileRows][gpu::kWarp * kStrip]);
   const int lane = int(threadIdx.x) % gpu::kWarp, warp = int(threadIdx.x) / gpu::kWarp;
   const int candidate = int(blockIdx.x) * kShortRun + lane;
@@ -223,16 +226,16 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
   gpu::launch(sort_keys_kernel, keys, exec.stream, array(at.keys), array(at.positions),
               static_cast<const int32_t*>(args.ids.data), N, V);
   cuda::sort_pairs(exec, {.keys_out = view_of(array(at.sorted_keys), N),
-                    .values_out = view_of(array(at.sorted_positions), N),
-                    .keys_in = view_of(array(at.keys), N),
-                    .values_in = view_of(array(at.positions), N),
-                    .key_bits = bits_of(V),
-                    .scratch = {scratch + at.sort, args.scratch.bytes - at.sort}});
+                          .values_out = view_of(array(at.sorted_positions), N),
+                          .keys_in = view_of(array(at.keys), N),
+                          .values_in = view_of(array(at.positions), N),
+                          .key_bits = bits_of(V),
+                          .scratch = {scratch + at.sort, args.scratch.bytes - at.sort}});
 
   with_act("embedding_backward", args.dy.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const Terms<T> terms{dE, args.dy.as<const T>(), array(at.sorted_keys),
-                         array(at.sorted_positions), N, V, add};
+    const Terms<T> terms{
+        dE, args.dy.as<const T>(), array(at.sorted_keys), array(at.sorted_positions), N, V, add};
     const bool wide = rows_aligned(args.dE) && rows_aligned(args.dy);
     const int64_t columns = gpu::kWarp * (wide ? kStrip : 1);
     gpu::Launch shape;

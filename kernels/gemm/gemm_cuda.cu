@@ -1,5 +1,5 @@
-// CUDA body of gemm: cuBLAS, which reads matrices by columns, so that a row-major C = A B is asked for as
-// C^T = B^T A^T.
+// CUDA body of gemm: cuBLAS, which reads matrices by columns, so that a row-major C = A B is asked
+// for as C^T = B^T A^T.
 #include <cublas_v2.h>
 
 #include <string>
@@ -47,26 +47,27 @@ void gemm(const Exec& exec, const Gemm& args) {
 
   const float alpha = float(args.alpha), beta = float(args.beta);
   const auto op = [](Transpose t) { return t == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N; };
-  const cublasComputeType_t compute =
-      args.A.dtype == DType::f32 && exec.matmul == MatmulMode::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                                                    : CUBLAS_COMPUTE_32F;
+  const cublasComputeType_t compute = args.A.dtype == DType::f32 && exec.matmul == MatmulMode::tf32
+                                          ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                          : CUBLAS_COMPUTE_32F;
   // Split sums stay in f32 also where C is bf16.
-  check(cublasSetMathMode(exec.blas, cublasMath_t(CUBLAS_DEFAULT_MATH |
-                                                  CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+  check(cublasSetMathMode(
+            exec.blas,
+            cublasMath_t(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
         "cublasSetMathMode");
   if (args.batch == 1)
-    check(cublasGemmEx(exec.blas, op(args.transpose_B), op(args.transpose_A), int(N), int(M), int(K),
-                       &alpha, args.B.data, type_of(args.B.dtype), int(args.B.ld), args.A.data,
-                       type_of(args.A.dtype), int(args.A.ld), &beta, args.C.data,
+    check(cublasGemmEx(exec.blas, op(args.transpose_B), op(args.transpose_A), int(N), int(M),
+                       int(K), &alpha, args.B.data, type_of(args.B.dtype), int(args.B.ld),
+                       args.A.data, type_of(args.A.dtype), int(args.A.ld), &beta, args.C.data,
                        type_of(args.C.dtype), int(args.C.ld), compute, CUBLAS_GEMM_DEFAULT),
           "cublasGemmEx");
   else
-    check(cublasGemmStridedBatchedEx(
-              exec.blas, op(args.transpose_B), op(args.transpose_A), int(N), int(M), int(K), &alpha,
-              args.B.data, type_of(args.B.dtype), int(args.B.ld), args.stride_B, args.A.data,
-              type_of(args.A.dtype), int(args.A.ld), args.stride_A, &beta, args.C.data,
-              type_of(args.C.dtype), int(args.C.ld), args.stride_C, args.batch, compute,
-              CUBLAS_GEMM_DEFAULT),
+    check(cublasGemmStridedBatchedEx(exec.blas, op(args.transpose_B), op(args.transpose_A), int(N),
+                                     int(M), int(K), &alpha, args.B.data, type_of(args.B.dtype),
+                                     int(args.B.ld), args.stride_B, args.A.data,
+                                     type_of(args.A.dtype), int(args.A.ld), args.stride_A, &beta,
+                                     args.C.data, type_of(args.C.dtype), int(args.C.ld),
+                                     args.stride_C, args.batch, compute, CUBLAS_GEMM_DEFAULT),
           "cublasGemmStridedBatchedEx");
 }
 

@@ -1,5 +1,5 @@
-// CUDA body of the output layer: per chunk of rows a product into scratch, a row kernel that turns logits
-// into gradients, and products for dx and dW.
+// CUDA body of the output layer: per chunk of rows a product into scratch, a row kernel that turns
+// logits into gradients, and products for dx and dW.
 #include <algorithm>
 
 #include "kernels/elementwise/bias_act.h"
@@ -27,12 +27,14 @@ void xent(const Exec& exec, const LinearSoftmaxXent& args) {
   const int64_t most = std::min(N, int64_t(args.scratch.bytes) / row_bytes);
   const int64_t chunks = (N + most - 1) / most, height = (N + chunks - 1) / chunks;
   const View2 z = matrix(args.scratch.data, DType::f32, height, V, ld);
-  void* dz_data = kInPlace ? args.scratch.data : static_cast<float*>(args.scratch.data) + height * ld;
+  void* dz_data =
+      kInPlace ? args.scratch.data : static_cast<float*>(args.scratch.data) + height * ld;
   const View2 dz = matrix(dz_data, DTypeOf<T>::value, height, V, ld);
 
   for (int64_t first = 0; first < N; first += height) {
     const int64_t count = std::min(height, N - first);
-    const View2 z_c = z.slice(0, count), dz_c = dz.slice(0, count), x_c = args.x.slice(first, count);
+    const View2 z_c = z.slice(0, count), dz_c = dz.slice(0, count),
+                x_c = args.x.slice(first, count);
     cuda::gemm(exec, {.C = z_c, .A = x_c, .B = args.W, .transpose_B = Transpose::yes});
 
     Rows<T> rows{.z = z_c.as<const float>()};
@@ -55,8 +57,7 @@ void xent(const Exec& exec, const LinearSoftmaxXent& args) {
                       .B = x_c,
                       .transpose_A = Transpose::yes,
                       .beta = beta_of(written(args.to_dW))});
-    if (args.db)
-      cuda::column_sum(exec, {.sum = args.db, .x = dz_c, .to_sum = written(args.to_db)});
+    if (args.db) cuda::column_sum(exec, {.sum = args.db, .x = dz_c, .to_sum = written(args.to_db)});
   }
 }
 

@@ -1,10 +1,12 @@
-// Softmax and loss of rows of logits, one pass over memory where a row fits the registers of a block.
+// Softmax and loss of rows of logits, one pass over memory where a row fits the registers of a
+// block.
 //
 //   loss = logsumexp(z) - z[target]        dz = dloss (softmax(z) - onehot(target))
 //
-// with z = logits + b. The sum is that of Milakov & Gimelshein 2018 ("Online normalizer calculation for
-// softmax"), algorithm 3, where a row has to be read twice. The entry of the true class is formed from the
-// loss, as expm1(-loss): softmax - 1 would lose its digits when the class is nearly certain.
+// with z = logits + b. The sum is that of Milakov & Gimelshein 2018 ("Online normalizer calculation
+// for softmax"), algorithm 3, where a row has to be read twice. The entry of the true class is
+// formed from the loss, as expm1(-loss): softmax - 1 would lose its digits when the class is nearly
+// certain.
 #pragma once
 
 #include <cmath>
@@ -99,10 +101,11 @@ GPU_DEVICE void store_row(T* out, int j, int V, const float (&v)[N]) {
   }
 }
 
-// kItems > 0: a thread keeps that many strips of N logits, so V <= kThreads * kItems * N and a row is
-// read once. kItems = 0: any V, read twice.
+// kItems > 0: a thread keeps that many strips of N logits, so V <= kThreads * kItems * N and a row
+// is read once. kItems = 0: any V, read twice.
 template <RowTask task, int kThreads, int kItems, int N, class T>
-GPU_KERNEL_BOUNDS(RowTeam<kThreads>::kBlock, RowTeam<kThreads>::kBlocks) void row_softmax_kernel(Rows<T> a) {
+GPU_KERNEL_BOUNDS(RowTeam<kThreads>::kBlock, RowTeam<kThreads>::kBlocks)
+void row_softmax_kernel(Rows<T> a) {
   using Team = RowTeam<kThreads>;
   const int V = int(a.z.n[1]);
   const int64_t row = Team::row();
@@ -152,7 +155,7 @@ GPU_KERNEL_BOUNDS(RowTeam<kThreads>::kBlock, RowTeam<kThreads>::kBlocks) void ro
     const float weight = target < 0 ? 0.0f : task == RowTask::gradient ? a.dloss[row] : 0.0f;
     const float scale = weight / sum, log_z = max + log_sum;
     const float true_class = weight * std::expm1(-loss);
-    const auto finish = [&](int j, float (&v)[N]) {
+    const auto finish = [&](int j, float(&v)[N]) {
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         if constexpr (task == RowTask::log_p) {
@@ -166,8 +169,7 @@ GPU_KERNEL_BOUNDS(RowTeam<kThreads>::kBlock, RowTeam<kThreads>::kBlocks) void ro
     };
     if constexpr (kKeep) {
 #pragma unroll
-      for (int i = 0; i < kItems; ++i)
-        finish((i * kThreads + Team::thread()) * N, kept[i]);
+      for (int i = 0; i < kItems; ++i) finish((i * kThreads + Team::thread()) * N, kept[i]);
     } else {
       for (int j = Team::thread() * N; j < V; j += kThreads * N) {
         load_logits<N>(z, a.b, j, V, kept[0]);

@@ -45,7 +45,8 @@ struct ForwardStep {
 };
 
 template <class C, class T>
-GPU_KERNEL_BOUNDS(kThreads, 1) void forward_kernel(ForwardStep<T> a) {
+GPU_KERNEL_BOUNDS(kThreads, 1)
+void forward_kernel(ForwardStep<T> a) {
   const int64_t H = a.h.n[1];
   const Unit unit(a.h.n[0], H);
   if (!unit.exists) return;
@@ -77,19 +78,20 @@ GPU_KERNEL_BOUNDS(kThreads, 1) void forward_kernel(ForwardStep<T> a) {
 
 template <class T>
 struct BackwardStep {
-  View<T, 2> dWx, dRh;                // [B,G*H]; dRh only if the cell is split
+  View<T, 2> dWx, dRh;                  // [B,G*H]; dRh only if the cell is split
   View<float, 2> carried_h, carried_c;  // [B,H]; gradient of s_t in, of s_tm1 out, without R's part
-  View<const T, 2> dh;                // [B,H]
-  View<const T, 2> h, h_tm1;          // [B,H]
-  View<const float, 2> c, c_tm1;      // [B,H]
-  View<const T, 2> saved;             // [B,S*H]
+  View<const T, 2> dh;                  // [B,H]
+  View<const T, 2> h, h_tm1;            // [B,H]
+  View<const float, 2> c, c_tm1;        // [B,H]
+  View<const T, 2> saved;               // [B,S*H]
   const int32_t* lengths;
   int t;
   bool first;  // nothing is carried yet
 };
 
 template <class C, class T>
-GPU_KERNEL_BOUNDS(kThreads, 1) void backward_kernel(BackwardStep<T> a) {
+GPU_KERNEL_BOUNDS(kThreads, 1)
+void backward_kernel(BackwardStep<T> a) {
   const int64_t H = a.dh.n[1];
   const Unit unit(a.dh.n[0], H);
   if (!unit.exists) return;
@@ -186,7 +188,8 @@ void backward_all(const Exec& exec, const RecurrentBackward& a) {
     gpu::launch(backward_kernel<C, T>, unit_launch(B, H), exec.stream, step);
     // The gradient of the carried-in state is nobody's.
     if (i + 1 < T_steps)
-      cuda::gemm(exec, {.C = carried_h, .A = (C::split ? a.dRh : a.dWx).at(t), .B = a.R, .beta = 1});
+      cuda::gemm(exec,
+                 {.C = carried_h, .A = (C::split ? a.dRh : a.dWx).at(t), .B = a.R, .beta = 1});
   }
 }
 

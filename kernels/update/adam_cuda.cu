@@ -56,10 +56,10 @@ void adam(const Exec& exec, const Adam& args) {
   const bool wide = rows_aligned(args.theta) && rows_aligned(args.m) && rows_aligned(args.v) &&
                     rows_aligned(args.g);
   const Moments c{args.beta1, args.beta2, float(args.eps), float(args.decay)};
-  gpu::launch(wide ? adam_kernel<kSlabStrip> : adam_kernel<1>,
-              slab_launch(exec, args.theta.n[0]), exec.stream, args.theta.as<float>(),
-              static_cast<float*>(args.m.data), static_cast<float*>(args.v.data),
-              static_cast<const float*>(args.g.data), static_cast<const double*>(args.norm2.data),
+  gpu::launch(wide ? adam_kernel<kSlabStrip> : adam_kernel<1>, slab_launch(exec, args.theta.n[0]),
+              exec.stream, args.theta.as<float>(), static_cast<float*>(args.m.data),
+              static_cast<float*>(args.v.data), static_cast<const float*>(args.g.data),
+              static_cast<const double*>(args.norm2.data),
               static_cast<const UpdateInputs*>(args.inputs.data), c);
 }
 

@@ -1,4 +1,5 @@
-// CUDA body of global_norm: a block of threads per kNormBlock entries, then one block over their sums.
+// CUDA body of global_norm: a block of threads per kNormBlock entries, then one block over their
+// sums.
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/base/reduce.cuh"
 #include "kernels/update/global_norm.h"
@@ -6,7 +7,7 @@
 namespace unroll::cuda {
 namespace {
 
-constexpr int kThreads = 256;       // of a block that sums squares
+constexpr int kThreads = 256;        // of a block that sums squares
 constexpr int kTotalThreads = 1024;  // of the block that sums the blocks
 
 template <int N>

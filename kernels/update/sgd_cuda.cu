@@ -28,9 +28,9 @@ void sgd(const Exec& exec, const Sgd& args) {
   require_f32("sgd", args.theta.dtype);
   if (args.theta.n[0] == 0) return;
   const bool wide = rows_aligned(args.theta) && rows_aligned(args.g);
-  gpu::launch(wide ? sgd_kernel<kSlabStrip> : sgd_kernel<1>,
-              slab_launch(exec, args.theta.n[0]), exec.stream, args.theta.as<float>(),
-              static_cast<const float*>(args.g.data), static_cast<const double*>(args.norm2.data),
+  gpu::launch(wide ? sgd_kernel<kSlabStrip> : sgd_kernel<1>, slab_launch(exec, args.theta.n[0]),
+              exec.stream, args.theta.as<float>(), static_cast<const float*>(args.g.data),
+              static_cast<const double*>(args.norm2.data),
               static_cast<const UpdateInputs*>(args.inputs.data), float(args.decay));
 }
 

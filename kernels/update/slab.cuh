@@ -1,9 +1,8 @@
-// Launch of a kernel over a slab of parameters: enough blocks to fill the device, each thread taking
-// strips of kSlabStrip entries until the slab ends.
+// Launch of a kernel over a slab of parameters: enough blocks to fill the device, each thread
+// taking strips of kSlabStrip entries until the slab ends.
 #pragma once
 
 #include <algorithm>
-
 #include <cmath>
 
 #include "kernels/base/cuda_dtype.cuh"

@@ -1,1 +1,87 @@
-int main() { return 0; }
+// unroll: trains, evaluates and samples recurrent language models.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <map>
+#include <vector>
+
+#include "host/io/checkpoint.h"
+#include "host/io/parse.h"
+#include "kernels/base/dispatch.h"
+#include "kernels/base/error.h"
+#include "models/cli/verbs.h"
+
+namespace unroll::cli {
+namespace {
+
+// "--hiden: unknown; did you mean --hidden?", from what CLI11 could not place.
+std::string describe_unknown(const CLI::App& verb) {
+  std::vector<std::string> known;
+  for (const CLI::Option* option : verb.get_options())
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  for (const std::string& word : verb.remaining()) {
+    if (word.rfind("-", 0) != 0) continue;
+    const std::string flag = word.substr(0, word.find('='));
+    const std::string nearest = nearest_name(flag, known);
+    return flag + ": unknown flag of `unroll " + verb.get_name() + "`" +
+           (nearest.empty() ? "" : "; did you mean " + nearest + "?") + " (see unroll " +
+           verb.get_name() + " --help)";
+  }
+  return "\"" + verb.remaining().front() + "\": unexpected; see unroll " + verb.get_name() + " --help";
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Trains, evaluates and samples recurrent language models.", "unroll");
+  app.set_version_flag("--version",
+                       std::string("unroll ") + version() + (kBuiltWithCuda ? ", CUDA" : ", CPU only"));
+  app.require_subcommand(0, 1);
+  app.get_formatter()->column_width(34);
+  std::map<const CLI::App*, Verb> verbs;
+  const auto add = [&](const char* name, const char* help, Verb (*declare)(CLI::App&)) {
+    CLI::App* verb = app.add_subcommand(name, help);
+    verb->allow_extras();  // so that the message can name the nearest flag
+    verbs[verb] = declare(*verb);
+  };
+  add("train", "train a language model", add_train);
+  add("eval", "perplexity of a text under a model", add_eval);
+  add("score", "log-probability of every line or word of a text", add_score);
+  add("generate", "text drawn from a model", add_generate);
+  add("info", "what a model file or run directory holds", add_info);
+  add("recipes", "the recipes built in, or the text of one", add_recipes);
+  add("selftest", "check this build and machine in a few seconds", add_selftest);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& e) {
+    return app.exit(e);
+  } catch (const CLI::CallForAllHelp& e) {
+    return app.exit(e);
+  } catch (const CLI::CallForVersion& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    throw Error(ErrorKind::usage, e.what());
+  }
+  for (const CLI::App* verb : app.get_subcommands()) {
+    if (!verb->remaining().empty()) throw Error(ErrorKind::usage, describe_unknown(*verb));
+    return verbs.at(verb)();
+  }
+  std::fputs(app.help().c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+}  // namespace unroll::cli
+
+int main(int argc, char** argv) {
+  try {
+    return unroll::cli::run(argc, argv);
+  } catch (const unroll::Error& e) {
+    std::fprintf(stderr, "unroll: %s\n", e.what());
+    return int(e.kind());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "unroll: out of memory; lower --batch, --bptt, --hidden or --vocab-size\n");
+    return int(unroll::ErrorKind::resource);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "unroll: %s\n", e.what());
+    return int(unroll::ErrorKind::internal);
+  }
+}

@@ -41,7 +41,7 @@ void atomic_begin(void* p, void* old, int bytes, Site site, Ordering ordering) {
   check_aligned(p, bytes, site);
   check_visible(p, size_t(bytes), "atomic", site);
   race_access(p, size_t(bytes), Access::atomic_update, {nullptr, site});
-  const bool ordered = ordering == Ordering::release && !site_is_off("red_release", site);
+  const bool ordered = ordering == Ordering::release && !site_is_off("red_release_add", site);
   race_acquired(p, false);
   race_released(p, Publish::update, ordered);
   copy_bytes(old, p, size_t(bytes));
@@ -97,6 +97,24 @@ void ordered_store(void* p, const void* value, int bytes, Ordering ordering, Sit
     copy_bytes(static_cast<char*>(p) + first, static_cast<const char*>(value) + first, 16 - first);
     ++run->progress;
     return;
+  }
+  copy_bytes(p, value, size_t(bytes));
+}
+
+// Not through instrumented code, so that reports name the caller's line.
+void vector_load(const void* p, void* value, int bytes, Site site) {
+  check_aligned(p, bytes, site);
+  if (in_arena(p)) {
+    check_visible(p, size_t(bytes), "vector load", site);
+    race_access(p, size_t(bytes), Access::read, {nullptr, site});
+  }
+  copy_bytes(value, p, size_t(bytes));
+}
+void vector_store(void* p, const void* value, int bytes, Site site) {
+  check_aligned(p, bytes, site);
+  if (in_arena(p)) {
+    check_visible(p, size_t(bytes), "vector store", site);
+    race_access(p, size_t(bytes), Access::write, {nullptr, site});
   }
   copy_bytes(p, value, size_t(bytes));
 }

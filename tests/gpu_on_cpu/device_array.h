@@ -1,7 +1,6 @@
 // An array in the engine's device memory, for tests of kernels without the CUDA runtime.
 #pragma once
 
-#include <cstring>
 #include <vector>
 
 #include "tests/gpu_on_cpu/engine.h"
@@ -15,8 +14,7 @@ class DeviceArray {
   explicit DeviceArray(size_t n) : data_(static_cast<T*>(allocate_device(n * sizeof(T)))), n_(n) {}
   DeviceArray(size_t n, T value) : DeviceArray(std::vector<T>(n, value)) {}
   explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
-    std::memcpy(static_cast<void*>(data_), values.data(), n_ * sizeof(T));
-    device_written(data_, n_ * sizeof(T));
+    copy_to_device(data_, values.data(), n_ * sizeof(T));
   }
   ~DeviceArray() { free_device(data_); }
   DeviceArray(const DeviceArray&) = delete;
@@ -26,7 +24,7 @@ class DeviceArray {
   size_t size() const { return n_; }
   std::vector<T> values() const {
     std::vector<T> all(n_);
-    std::memcpy(static_cast<void*>(all.data()), data_, n_ * sizeof(T));
+    copy_from_device(all.data(), data_, n_ * sizeof(T));
     return all;
   }
 

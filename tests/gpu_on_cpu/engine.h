@@ -92,6 +92,10 @@ std::vector<DeviceBuffer> live_device_buffers();
 void device_read(const void* data, size_t bytes);
 void device_written(void* data, size_t bytes);
 
+// Copies of tests that work without the CUDA runtime; poison may be read.
+void copy_to_device(void* to, const void* from, size_t bytes);
+void copy_from_device(void* to, const void* from, size_t bytes);
+
 // Runs `work` on `stream`. The engine's own definition, weak, runs it at once; the simulated CUDA
 // runtime replaces it by one that queues.
 void enqueue(CUstream_st* stream, std::function<void()> work);
@@ -115,9 +119,9 @@ void check_limits(const Grid& grid);
 int blocks_per_sm(int threads, size_t shared_bytes);
 inline constexpr int kMultiprocessors = 132;
 
-// Runs every thread of the grid; `thread` is the body, the same for all. Returns when all have
-// ended, or throws the first Finding.
-void run_grid(const Grid& grid, const std::function<void()>& thread);
+// Calls thread(state) once for every thread of the grid. Returns when all have ended, or throws a
+// Finding.
+void run_grid(const Grid& grid, void (*thread)(const void* state), const void* state);
 
 // Whether the caller is a thread of a kernel.
 bool in_kernel();

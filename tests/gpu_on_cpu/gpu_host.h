@@ -14,7 +14,7 @@
 #define GPU_DEVICE inline __attribute__((always_inline))
 #define GPU_SHARED(name, ...)                                                                 \
   static char name##_tag;                                                                     \
-  auto& name = *static_cast<::unroll::gpu::Same<__VA_ARGS__>::type*>(                         \
+  auto& name = *static_cast<typename ::unroll::gpu::Same<__VA_ARGS__>::type*>(                \
       ::unroll::gpu_on_cpu::shared_object(                                                    \
           &name##_tag, sizeof(typename ::unroll::gpu::Same<__VA_ARGS__>::type), #name,        \
           ::unroll::gpu_on_cpu::Site::here()))
@@ -34,33 +34,37 @@ using Site = sim::Site;
 
 // --- launch (host code) ---------------------------------------------------------------------
 
-// Calls the kernel; outside the race detector, which would take the argument block for a stray read.
-template <class... P, size_t... I>
-__attribute__((no_sanitize("thread"))) void call_kernel(void (*kernel)(P...),
-                                                        const std::tuple<P...>& arguments,
-                                                        std::index_sequence<I...>) {
-  kernel(std::get<I>(arguments)...);
-}
+// A kernel and its arguments, as they were at the launch.
+template <class... P>
+struct Call {
+  void (*kernel)(P...);
+  std::tuple<P...> arguments;
+
+  // Not watched by the race detector, which would take the argument block for a stray access.
+  template <size_t... I>
+  __attribute__((no_sanitize("thread"))) void run(std::index_sequence<I...>) const {
+    kernel(std::get<I>(arguments)...);
+  }
+  __attribute__((no_sanitize("thread"))) static void thread(const void* call) {
+    static_cast<const Call*>(call)->run(std::index_sequence_for<P...>());
+  }
+};
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&... args) {
-  auto arguments = std::make_shared<std::tuple<P...>>(P(std::forward<A>(args))...);
+  std::shared_ptr<const Call<P...>> call(new Call<P...>{kernel, {P(std::forward<A>(args))...}});
   sim::Grid grid;
   grid.grid = shape.grid;
   grid.block = shape.block;
   grid.shared_bytes = shape.shared_bytes;
   grid.cooperative = shape.cooperative;
   grid.kernel = reinterpret_cast<const void*>(kernel);
-  grid.arguments = arguments.get();
-  grid.argument_bytes = sizeof(std::tuple<P...>);
+  grid.arguments = call.get();
+  grid.argument_bytes = sizeof *call;
   grid.site = shape.site;
   sim::check_limits(grid);
   launches.fetch_add(1, std::memory_order_relaxed);
-  sim::enqueue(stream, [grid, kernel, arguments] {
-    sim::run_grid(grid, [&]() __attribute__((no_sanitize("thread"))) {
-      call_kernel(kernel, *arguments, std::index_sequence_for<P...>());
-    });
-  });
+  sim::enqueue(stream, [grid, call] { sim::run_grid(grid, &Call<P...>::thread, call.get()); });
 }
 
 template <class... P>
@@ -188,14 +192,13 @@ GPU_DEVICE T poll_relaxed(const T* p, Site site = Site::here()) {
 
 template <int N, class T>
 GPU_DEVICE Vec<std::remove_const_t<T>, N> load_vec(T* p, Site site = Site::here()) {
-  using V = Vec<std::remove_const_t<T>, N>;
-  sim::check_aligned(p, sizeof(V), site);
-  return *reinterpret_cast<const V*>(p);
+  Vec<std::remove_const_t<T>, N> v;
+  sim::vector_load(p, &v, sizeof v, site);
+  return v;
 }
 template <class T, int N>
 GPU_DEVICE void store_vec(T* p, const Vec<T, N>& v, Site site = Site::here()) {
-  sim::check_aligned(p, sizeof v, site);
-  *reinterpret_cast<Vec<T, N>*>(p) = v;
+  sim::vector_store(p, &v, sizeof v, site);
 }
 
 // --- asynchronous copies --------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -92,7 +93,8 @@ struct Block {
 
 struct GridRun {
   const Grid* grid = nullptr;
-  const std::function<void()>* body = nullptr;
+  void (*body)(const void*) = nullptr;
+  const void* body_state = nullptr;
   uint32_t threads_per_block = 0;
   uint64_t blocks = 0, next_block = 0;
   std::vector<std::unique_ptr<Block>> resident;
@@ -106,6 +108,7 @@ struct GridRun {
   std::mt19937_64 random;
   Fiber main;
   std::unique_ptr<Finding> fatal;
+  std::set<const void*> host_accesses;  // code already reported for them
 };
 
 extern GridRun* run;     // null outside kernels

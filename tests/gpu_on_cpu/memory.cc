@@ -110,6 +110,15 @@ bool in_shared_arena(const void* p) {
 }
 
 void copy_bytes(void* dst, const void* src, size_t bytes) {
+  // Constant sizes become single moves.
+  if (bytes == 4) {
+    __builtin_memcpy(dst, src, 4);
+    return;
+  }
+  if (bytes == 16) {
+    __builtin_memcpy(dst, src, 16);
+    return;
+  }
 #if defined(__x86_64__)
   asm volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(bytes)::"memory");
 #else
@@ -312,6 +321,12 @@ void device_written(void* data, size_t bytes) {
   check_outside(data, bytes, "writes");
   race_written_outside(data, bytes);
 }
+
+void copy_to_device(void* to, const void* from, size_t bytes) {
+  copy_bytes(to, from, bytes);
+  device_written(to, bytes);
+}
+void copy_from_device(void* to, const void* from, size_t bytes) { copy_bytes(to, from, bytes); }
 
 __attribute__((weak)) void enqueue(CUstream_st*, std::function<void()> work) { work(); }
 

@@ -21,8 +21,8 @@ bool has_word(const std::string& words, const std::string& word) {
 
 // "planted_bugs.cu:<line>" for every line marked with the name.
 std::vector<std::string> planted_lines(const std::string& name) {
-  std::ifstream in(UNROLL_PLANTED_BUGS);
-  EXPECT_TRUE(in.good()) << UNROLL_PLANTED_BUGS;
+  std::ifstream in(UNROLL_SOURCE_ROOT "/tests/gpu_on_cpu/planted_bugs.cu");
+  EXPECT_TRUE(in.good()) << "planted_bugs.cu";
   std::vector<std::string> lines;
   int number = 0;
   for (std::string line; std::getline(in, line);) {
@@ -32,6 +32,12 @@ std::vector<std::string> planted_lines(const std::string& name) {
       lines.push_back("planted_bugs.cu:" + std::to_string(number));
   }
   return lines;
+}
+
+constexpr uint64_t kSeeds = 8;
+
+bool is_missed_in_this_order(const PlantedBug& bug) {
+  return has_word(bug.missed_in, name_of(options().order));
 }
 
 class PlantedBugs : public testing::TestWithParam<int> {
@@ -50,16 +56,19 @@ TEST_P(PlantedBugs, TwinIsClean) {
 TEST_P(PlantedBugs, PlantedIsReported) {
   std::string expected = race_build() ? bug().race : asan_build() ? bug().asan : bug().plain;
   if (expected.empty()) expected = bug().plain;
-  bool right = false;
+  bool right = true;
   std::string kind, text;
-  try {
-    right = bug().run(true);
-  } catch (const Finding& f) {
-    kind = f.kind();
-    text = f.what();
+  // What shows only in some orders has several chances to show in a random one.
+  for (options().seed = 1; right && options().seed <= kSeeds; ++options().seed) {
+    try {
+      right = bug().run(true);
+    } catch (const Finding& f) {
+      right = false;
+      kind = f.kind();
+      text = f.what();
+    }
   }
-  if (!race_build() && has_word(bug().missed_in, name_of(options().order))) return;
-  if (expected == "missed") return;
+  if (expected == "missed" || (right && !race_build() && is_missed_in_this_order(bug()))) return;
   if (expected == "wrong") {
     EXPECT_TRUE(!right || !kind.empty()) << "the result is right and nothing was reported";
     return;

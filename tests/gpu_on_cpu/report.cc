@@ -195,7 +195,8 @@ std::string line_of_address(const void* code) {
     if (is_wrapper(file_part(f.line))) continue;
     text += (text.empty() ? "" : " inlined at ") + f.line;
   }
-  return text.empty() ? "an unknown line" : text;
+  if (!text.empty()) return text;
+  return frames_of(code).empty() ? "an unknown line" : frames_of(code).front().line;
 }
 
 std::string function_of_address(const void* code) {
@@ -231,7 +232,7 @@ void install_sanitizer_callbacks() {
 
 // AddressSanitizer goes on after a report, so that it becomes a finding with the others.
 extern "C" const char* __asan_default_options() {
-  return "halt_on_error=0:detect_stack_use_after_return=0";
+  return "halt_on_error=0:detect_stack_use_after_return=0:detect_leaks=0";
 }
 
 // Called by UndefinedBehaviorSanitizer after each report.

@@ -130,7 +130,7 @@ void thread_main() {
   fiber_began();
   for (;;) {
     Thread& t = *current;
-    (*run->body)();
+    run->body(run->body_state);
     end_thread(t);
     Fiber* mine = t.fiber;
     t.fiber = nullptr;
@@ -284,12 +284,13 @@ void wake_pollers() {
 
 bool in_kernel() { return current != nullptr; }
 
-void run_grid(const Grid& grid, const std::function<void()>& thread) {
+void run_grid(const Grid& grid, void (*thread)(const void*), const void* thread_state) {
   if (run) throw Finding("launch", "launch: a kernel was launched from inside a kernel");
   install_sanitizer_callbacks();
   GridRun state;
   state.grid = &grid;
-  state.body = &thread;
+  state.body = thread;
+  state.body_state = thread_state;
   state.threads_per_block = grid.block.x * grid.block.y * grid.block.z;
   state.blocks = uint64_t(grid.grid.x) * grid.grid.y * grid.grid.z;
   state.random.seed(options().seed * 0x9E3779B97F4A7C15u + 1);

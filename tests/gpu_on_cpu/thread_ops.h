@@ -44,6 +44,9 @@ void async_copy16(void* dst, const void* src, int bytes, Site site);
 void async_commit();
 void async_wait(int groups_left, Site site);
 
+void vector_load(const void* p, void* value, int bytes, Site site);
+void vector_store(void* p, const void* value, int bytes, Site site);
+
 // A misaligned vector access is a fault on the device.
 [[noreturn]] void fail_aligned(const void* p, int bytes, Site site);
 inline void check_aligned(const void* p, int bytes, Site site) {

@@ -48,7 +48,7 @@ bool is_private(const void* p) {
 
 void touched(const void* p, size_t bytes, Access kind, const void* code) {
   if (in_arena(p)) return race_access(p, bytes, kind, {code, {}});
-  if (current && !is_private(p))
+  if (current && !is_private(p) && run->host_accesses.insert(code).second)
     note("host-memory", "host-memory: " + text_of(*current) + " touches memory of the host at " +
                             line_of_address(code));
 }

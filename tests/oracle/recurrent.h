@@ -14,9 +14,9 @@ struct Layer {
   Cell cell;
   int T_ = 0, B = 0, H = 0;
   bool reverse = false;
-  std::vector<int> lengths;        // [B], or empty
-  std::vector<T> Wx, R, b_W, b_R;  // [T,B,GH] [GH,H] [GH] [GH]
-  std::vector<T> h, c;             // [T+1,B,H]; the carried-in slot is given, the others follow
+  std::vector<int> lengths{};              // [B], or empty
+  std::vector<T> Wx{}, R{}, b_W{}, b_R{};  // [T,B,GH] [GH,H] [GH] [GH]
+  std::vector<T> h{}, c{};  // [T+1,B,H]; the carried-in slot is given, the others follow
 
   int G() const { return info_of(cell).gates; }
   int step(int k) const { return reverse ? T_ - 1 - k : k; }

@@ -92,8 +92,9 @@ TEST(AtomicFile, NoRoomKeepsTheOldModel) {
   write_safetensors(dir / "m", {{"w", "F32", {10}, small.data()}}, {});
   {
     const FileSizeLimit limit(200'000);
-    error_of(ErrorKind::disk,
-             [&] { write_safetensors(dir / "m", {{"w", "F32", {100'000}, big.data()}}, {}); });
+    error_of(ErrorKind::disk, [&] {
+      write_safetensors(dir / "m", {{"w", "F32", {100'000}, big.data()}}, {});
+    });
   }
   EXPECT_EQ(SafetensorsFile::open(dir / "m").read<float>("w"), small);
   EXPECT_EQ(dir.names(), std::vector<std::string>{"m"});
@@ -101,9 +102,9 @@ TEST(AtomicFile, NoRoomKeepsTheOldModel) {
 
 TEST(AtomicFile, FolderThatIsMissingOrNotOne) {
   const TempDir dir;
-  const std::string message =
-      error_of(ErrorKind::disk, [&] { write_file(dir / "no/a", "x"); });
-  expect_contains(message, dir / "no/a" + ": cannot create the new file: No such file or directory");
+  const std::string message = error_of(ErrorKind::disk, [&] { write_file(dir / "no/a", "x"); });
+  expect_contains(message,
+                  dir / "no/a" + ": cannot create the new file: No such file or directory");
   expect_contains(message, "create the folder first");
   write_file(dir / "f", "x");
   expect_contains(error_of(ErrorKind::disk, [&] { write_file(dir / "f/a", "x"); }),
@@ -121,9 +122,9 @@ TEST(AtomicFile, ReadOnlyFolder) {
   ::chmod(dir.path().c_str(), 0555);
   // Root may write everywhere, so it becomes nobody for one call.
   const bool root = ::geteuid() == 0;
-  if (root) ASSERT_EQ(::seteuid(65534), 0);
+  ASSERT_EQ(root ? ::seteuid(65534) : 0, 0);
   const std::string message = error_of(ErrorKind::disk, [&] { write_file(dir / "a", "new"); });
-  if (root) ASSERT_EQ(::seteuid(0), 0);
+  ASSERT_EQ(root ? ::seteuid(0) : 0, 0);
   ::chmod(dir.path().c_str(), 0755);
   expect_contains(message, "Permission denied; the old one is kept; choose a folder that you may");
   EXPECT_EQ(read_file(dir / "a"), "old");

@@ -88,9 +88,15 @@ TEST(ModelFile, AliasesOneBiasConfigAndVocabulary) {
   EXPECT_EQ(m.read<float>("rnn.bias_hh_l0", {6}), std::vector<float>(6, 0.0f));
   EXPECT_EQ(m.read_merged_bias<double>("rnn.bias_ih_l0", 6, "gru"),
             m.read<double>("rnn.bias_ih_l0", {6}));
-  expect_contains(error_of(ErrorKind::model, [&] { m.read<float>("encoder.weight", {5, 3}); }),
+  expect_contains(error_of(ErrorKind::model,
+                           [&] {
+                             m.read<float>("encoder.weight", {5, 3});
+                           }),
                   "tensor 'encoder.weight' is [5,2], expected [5,3]");
-  expect_contains(error_of(ErrorKind::model, [&] { m.read<float>("rnn.weight_hh_l0", {6, 2}); }),
+  expect_contains(error_of(ErrorKind::model,
+                           [&] {
+                             m.read<float>("rnn.weight_hh_l0", {6, 2});
+                           }),
                   "has no tensor 'rnn.weight_hh_l0'; it has ");
 }
 
@@ -98,19 +104,21 @@ TEST(ModelFile, WeightsSavedFromPyTorch) {
   const TempDir dir;
   const std::vector<float> w = {1, 2, 3, 4}, ih = {1, 2, 3}, hh = {10, 20, 30}, hh0 = {10, 20, 0};
   // save_model keeps the alphabetically first name of a tied matrix.
-  write_safetensors(dir / "t", {{"decoder.weight", "F32", {2, 2}, w.data()},
-                                {"rnn.bias_ih_l0", "F32", {3}, ih.data()},
-                                {"rnn.bias_hh_l0", "F32", {3}, hh.data()},
-                                {"rnn.bias_ih_l1", "F32", {3}, ih.data()},
-                                {"rnn.bias_hh_l1", "F32", {3}, hh0.data()}},
+  write_safetensors(dir / "t",
+                    {{"decoder.weight", "F32", {2, 2}, w.data()},
+                     {"rnn.bias_ih_l0", "F32", {3}, ih.data()},
+                     {"rnn.bias_hh_l0", "F32", {3}, hh.data()},
+                     {"rnn.bias_ih_l1", "F32", {3}, ih.data()},
+                     {"rnn.bias_hh_l1", "F32", {3}, hh0.data()}},
                     {{"encoder.weight", "decoder.weight"}, {"format", "pt"}});
   const ModelFile m(dir / "t");
   EXPECT_EQ(m.read<float>("encoder.weight", {2, 2}), w);
-  EXPECT_EQ(m.read_merged_bias<float>("rnn.bias_ih_l0", 3, "lstm"), (std::vector<float>{11, 22, 33}));
+  EXPECT_EQ(m.read_merged_bias<float>("rnn.bias_ih_l0", 3, "lstm"),
+            (std::vector<float>{11, 22, 33}));
   EXPECT_EQ(m.read_merged_bias<float>("rnn.bias_ih_l1", 3, "gru"), (std::vector<float>{11, 22, 3}));
-  expect_contains(error_of(ErrorKind::model,
-                           [&] { m.read_merged_bias<float>("rnn.bias_ih_l0", 3, "gru"); }),
-                  "set biases = 2");
+  expect_contains(
+      error_of(ErrorKind::model, [&] { m.read_merged_bias<float>("rnn.bias_ih_l0", 3, "gru"); }),
+      "set biases = 2");
   EXPECT_FALSE(m.has_config());
   expect_contains(error_of(ErrorKind::model, [&] { m.config(); }), "has no configuration");
   expect_contains(error_of(ErrorKind::model, [&] { m.vocab(); }), "has no vocabulary");
@@ -136,8 +144,9 @@ TEST(Checkpoint, KindsAndVersionsAreChecked) {
   ModelParts broken = tiny_model(data);
   broken.config = "cell = \"gru\"\nhiden = 3\n";
   write_model(dir / "b", broken);
-  expect_contains(error_of(ErrorKind::model, [&] { ModelFile(dir / "b").config(); }),
-                  dir / "b" + " (configuration):2: there is no setting 'hiden', did you mean 'hidden'?");
+  expect_contains(
+      error_of(ErrorKind::model, [&] { ModelFile(dir / "b").config(); }),
+      dir / "b" + " (configuration):2: there is no setting 'hiden', did you mean 'hidden'?");
 }
 
 }  // namespace

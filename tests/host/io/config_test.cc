@@ -46,14 +46,30 @@ Config unlike_default() {
   for (const Setting& s : settings()) {
     std::string value;
     switch (s.kind) {
-      case SettingKind::integer: value = s.key == "biases" ? "1" : "17"; break;
-      case SettingKind::bytes: value = "3M"; break;
-      case SettingKind::real: value = s.key == "lr_decay" ? "3" : "0.3"; break;
-      case SettingKind::duration: value = "1h0.25s"; break;
-      case SettingKind::boolean: value = "true"; break;
-      case SettingKind::choice: value = s.value_text(c) == s.choices[0] ? s.choices[1] : s.choices[0]; break;
-      case SettingKind::text: value = "a \"b\" \\ \t caf\xc3\xa9 #"; break;
-      case SettingKind::list: value = "a,b c"; break;
+      case SettingKind::integer:
+        value = s.key == "biases" ? "1" : "17";
+        break;
+      case SettingKind::bytes:
+        value = "3M";
+        break;
+      case SettingKind::real:
+        value = s.key == "lr_decay" ? "3" : "0.3";
+        break;
+      case SettingKind::duration:
+        value = "1h0.25s";
+        break;
+      case SettingKind::boolean:
+        value = "true";
+        break;
+      case SettingKind::choice:
+        value = s.value_text(c) == s.choices[0] ? s.choices[1] : s.choices[0];
+        break;
+      case SettingKind::text:
+        value = "a \"b\" \\ \t caf\xc3\xa9 #";
+        break;
+      case SettingKind::list:
+        value = "a,b c";
+        break;
     }
     c.set(s.key, value, s.key);
   }
@@ -74,7 +90,8 @@ TEST(Config, TomlRoundTripOfEverySetting) {
 }
 
 TEST(Config, RecipeThenSet) {
-  Config c = Config::from_toml("cell = \"gru\"\nlr = 1\ntrain = \"a.txt\"\nsave-every = \"8h\"\n", "r");
+  Config c =
+      Config::from_toml("cell = \"gru\"\nlr = 1\ntrain = \"a.txt\"\nsave-every = \"8h\"\n", "r");
   EXPECT_EQ(c.cell, "gru");
   EXPECT_EQ(c.lr, 1);
   EXPECT_EQ(c.train, std::vector<std::string>{"a.txt"});
@@ -109,7 +126,8 @@ TEST(Config, TomlErrorsNameFileLineAndFix) {
             "my.toml:1: layers is of type floating-point, expected integer");
   EXPECT_EQ(toml_error("tied = 1\n"), "my.toml:1: tied is of type integer, expected boolean");
   EXPECT_EQ(toml_error("cell = 1\n"), "my.toml:1: cell is of type integer, expected string");
-  EXPECT_EQ(toml_error("train = [1]\n"), "my.toml:1: train is of type array, expected a list of texts");
+  EXPECT_EQ(toml_error("train = [1]\n"),
+            "my.toml:1: train is of type array, expected a list of texts");
   EXPECT_EQ(toml_error("cell = \"lstn\"\n"),
             "my.toml:1: cell = 'lstn', expected tanh | relu | lstm | gru, did you mean 'lstm'?");
   EXPECT_EQ(toml_error("layers = 0\n"), "my.toml:1: layers = '0', expected 1 to 64");
@@ -154,16 +172,19 @@ TEST(Config, CombinationsThatDoNotFit) {
   expect_contains(combination_error("vocab = \"v.txt\"\nmin_count = 5"), "leave out vocab");
   expect_contains(combination_error("cell = \"gru\"\nforget_bias = 1.0"), "set forget_bias = 0");
   expect_contains(combination_error("device = \"cpu\"\nprecision = \"bf16\""), "needs a GPU");
-  expect_contains(combination_error("device = \"cuda:1\"\nprecision = \"fp64\""), "device = \"cpu\"");
+  expect_contains(combination_error("device = \"cuda:1\"\nprecision = \"fp64\""),
+                  "device = \"cpu\"");
   expect_contains(combination_error("epochs = 0"), "nothing would end the training");
-  expect_contains(combination_error("train = \"a\"\npatience = 2"), "give --valid FILE, or set patience = 0");
+  expect_contains(combination_error("train = \"a\"\npatience = 2"),
+                  "give --valid FILE, or set patience = 0");
   expect_contains(combination_error("train = \"a\"\nschedule = \"plateau\""), "another schedule");
 }
 
 TEST(Config, CombinationsThatFit) {
-  for (const char* toml : {"tied = true\nemb = 100\nhidden = 200", "device = \"cuda:3\"\nprecision = \"bf16\"",
-                           "epochs = 0\nmax_steps = 5", "train = \"a\"\nvalid = \"b\"\npatience = 2",
-                           "init = \"uniform:0.05\"", "device = \"cpu\"\nprecision = \"fp64\""})
+  for (const char* toml :
+       {"tied = true\nemb = 100\nhidden = 200", "device = \"cuda:3\"\nprecision = \"bf16\"",
+        "epochs = 0\nmax_steps = 5", "train = \"a\"\nvalid = \"b\"\npatience = 2",
+        "init = \"uniform:0.05\"", "device = \"cpu\"\nprecision = \"fp64\""})
     EXPECT_NO_THROW(Config::from_toml(toml, "t").validate()) << toml;
   EXPECT_EQ(Config::from_toml("init = \"uniform:0.05\"", "t").init_radius(), 0.05);
   EXPECT_EQ(Config().init_radius(), std::nullopt);

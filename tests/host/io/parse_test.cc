@@ -18,8 +18,8 @@ TEST(ParseDuration, UnitsAndSums) {
 }
 
 TEST(ParseDuration, RefusesSlips) {
-  for (const char* text : {"", "s", "-5s", "10x", "10 m", "1m2h", "1h1h", "m10", "1h30", "nan",
-                           "inf", "-1", "1.2.3s"})
+  for (const char* text :
+       {"", "s", "-5s", "10x", "10 m", "1m2h", "1h1h", "m10", "1h30", "nan", "inf", "-1", "1.2.3s"})
     EXPECT_FALSE(parse_duration(text)) << text;
 }
 
@@ -31,7 +31,8 @@ TEST(ParseBytes, PowersOf1024) {
   EXPECT_EQ(parse_bytes("256M"), int64_t(256) << 20);
   EXPECT_EQ(parse_bytes("1.5GB"), int64_t(3) << 29);
   EXPECT_EQ(parse_bytes("2T"), int64_t(1) << 41);
-  for (const char* text : {"", "M", "-1", "1X", "nan", "1e30", "iB"}) EXPECT_FALSE(parse_bytes(text)) << text;
+  for (const char* text : {"", "M", "-1", "1X", "nan", "1e30", "iB"})
+    EXPECT_FALSE(parse_bytes(text)) << text;
 }
 
 TEST(ParseNumber, WholeTextOnly) {

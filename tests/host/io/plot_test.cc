@@ -25,7 +25,8 @@ TEST(Plot, FromTheLog) {
     RunLog log(dir / "log.jsonl");
     log.append(LogRecord().add("kind", "start").add("loss", 1.0));
     for (int step : {100, 200, 300})
-      log.append(LogRecord().add("kind", "train").add("step", step).add("loss", 6.0 - step / 200.0));
+      log.append(
+          LogRecord().add("kind", "train").add("step", step).add("loss", 6.0 - step / 200.0));
     log.append(LogRecord().add("kind", "valid").add("step", 200).add("loss", std::log(118.4)));
     log.append(LogRecord().add("kind", "valid").add("step", 300).add("loss", std::log(119.9)));
     log.append(LogRecord().add("kind", "test").add("step", 300).add("loss", 1.0));
@@ -68,8 +69,10 @@ TEST(Plot, OddCurvesStillGiveAPicture) {
   expect_contains(render_svg({"empty", {}, {}}), "nothing logged yet");
   expect_contains(render_svg({"nan", {{1, NAN}}, {{1, INFINITY}}}), "nothing logged yet");
   for (const LearningCurve& curve :
-       {LearningCurve{"one", {}, {{0, 5.0}}}, LearningCurve{"blown up", {{1, 5.0}, {2, 599.0}, {3, 1e9}}, {}},
-        LearningCurve{"narrow", {{1, 4.6}, {2, 4.61}}, {}}, LearningCurve{"perfect", {{1, 0.0}}, {}}}) {
+       {LearningCurve{"one", {}, {{0, 5.0}}},
+        LearningCurve{"blown up", {{1, 5.0}, {2, 199.0}, {3, 1e9}}, {}},
+        LearningCurve{"narrow", {{1, 4.6}, {2, 4.61}}, {}},
+        LearningCurve{"perfect", {{1, 0.0}}, {}}}) {
     const std::string svg = render_svg(curve);
     EXPECT_EQ(svg.find("nan"), std::string::npos) << curve.title;
     EXPECT_EQ(svg.find("inf"), std::string::npos) << curve.title;

@@ -56,8 +56,7 @@ TEST(Recipes, ZarembaAsPublished) {
 }
 
 TEST(Recipes, UnknownNameGetsTheNearest) {
-  const std::string message =
-      error_of(ErrorKind::usage, [] { find_recipe("zaremba-smal"); });
+  const std::string message = error_of(ErrorKind::usage, [] { find_recipe("zaremba-smal"); });
   expect_contains(message, "there is no recipe 'zaremba-smal', did you mean 'zaremba-small'?");
   expect_contains(message, "recipes: zaremba-small, zaremba-medium");
 }

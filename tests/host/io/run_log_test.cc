@@ -41,14 +41,16 @@ TEST(RunLog, AppendsAndReadsExactly) {
   EXPECT_EQ(lines[1].number("loss"), 0.1);
   EXPECT_TRUE(std::isnan(lines[2].number("loss")));
   EXPECT_EQ(lines[2].find("loss"), nullptr);
-  EXPECT_EQ(lines[3].json(), "{\"kind\":\"train\",\"step\":8,\"loss\":1e-300,\"bad\":\"\xef\xbf\xbd\"}");
+  EXPECT_EQ(lines[3].json(),
+            "{\"kind\":\"train\",\"step\":8,\"loss\":1e-300,\"bad\":\"\xef\xbf\xbd\"}");
 }
 
 TEST(RunLog, CutAtTheStepOfTheState) {
   const TempDir dir;
   const std::string path = dir / "log.jsonl";
   const std::string kept =
-      "{\"kind\":\"start\"}\n{\"step\":5,  \"kind\":\"train\"}\n{\"step\":10}\n{\"kind\":\"valid\",\"step\":10}\n";
+      "{\"kind\":\"start\"}\n{\"step\":5,  "
+      "\"kind\":\"train\"}\n{\"step\":10}\n{\"kind\":\"valid\",\"step\":10}\n";
   write_file(path, kept + "{\"step\":11}\n{\"kind\":\"start\"}\n{\"step\":12}\n");
   RunLog::truncate_to_step(path, 10);
   EXPECT_EQ(read_file(path), kept);  // kept lines are not rewritten

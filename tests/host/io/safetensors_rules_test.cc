@@ -43,36 +43,44 @@ std::vector<Broken> broken_files() {
       {"empty", "", "it has 0 bytes, and the length of the header alone takes 8"},
       {"short", "1234567", "it has 7 bytes"},
       {"huge_header", huge, "above the limit of 100000000"},
-      {"header_beyond_file", file_bytes("{" + a + "}", "").substr(0, 30), "truncated: the header needs"},
+      {"header_beyond_file", file_bytes("{" + a + "}", "").substr(0, 30),
+       "truncated: the header needs"},
       {"no_header", file_bytes("", ""), "does not begin with '{'"},
       {"leading_space", file_bytes(" {}", ""), "does not begin with '{'"},
       {"bad_json", file_bytes("{\"a\":", ""), "the header is not JSON in UTF-8"},
       {"text_after_json", file_bytes("{} x", ""), "the header is not JSON in UTF-8"},
       {"bad_utf8", file_bytes("{\"\xff\":1}", ""), "the header is not JSON in UTF-8"},
       {"duplicate", file_bytes("{" + a + "," + a + "}", eight), "the key 'a' appears twice"},
-      {"duplicate_inside", one("\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],"
-                               "\"data_offsets\":[0,8]}"),
+      {"duplicate_inside",
+       one("\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],"
+           "\"data_offsets\":[0,8]}"),
        "the key 'dtype' appears twice"},
       {"metadata_list", one("\"__metadata__\":[]," + a), "__metadata__ must map text to text"},
-      {"metadata_number", one("\"__metadata__\":{\"step\":5}," + a), "text to text, 'step' does not"},
+      {"metadata_number", one("\"__metadata__\":{\"step\":5}," + a),
+       "text to text, 'step' does not"},
       {"no_dtype", one("\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}"), "tensor 'a' needs dtype"},
-      {"no_shape", one("\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}"), "tensor 'a' needs dtype"},
+      {"no_shape", one("\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}"),
+       "tensor 'a' needs dtype"},
       {"one_offset", one("\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8]}"),
        "tensor 'a' needs dtype"},
       {"not_an_object", one("\"a\":3"), "tensor 'a' needs dtype"},
       {"unknown_dtype", one(entry("a", "F4", "[2]", 0, 8)), "unknown dtype 'F4'"},
       {"negative_extent", one(entry("a", "F32", "[-2]", 0, 8)), "extents must be non-negative"},
       {"fraction_extent", one(entry("a", "F32", "[2.0]", 0, 8)), "extents must be non-negative"},
-      {"negative_offset", one(entry("a", "F32", "[2]", -8, 0)), "data_offsets must be non-negative"},
+      {"negative_offset", one(entry("a", "F32", "[2]", -8, 0)),
+       "data_offsets must be non-negative"},
       {"extent_overflow", one(entry("a", "F32", "[4294967296,4294967296]", 0, 8)), "overflows"},
-      {"end_before_begin", one(entry("a", "F32", "[2]", 8, 0)), "ends at byte 0, before it begins at 8"},
+      {"end_before_begin", one(entry("a", "F32", "[2]", 8, 0)),
+       "ends at byte 0, before it begins at 8"},
       {"wrong_span", one(entry("a", "F32", "[3]", 0, 8)),
        "F32[3] needs 12 bytes, its data_offsets span 8"},
-      {"first_not_zero", file_bytes("{" + entry("a", "F32", "[2]", 4, 12) + "}", data.substr(0, 12)),
+      {"first_not_zero",
+       file_bytes("{" + entry("a", "F32", "[2]", 4, 12) + "}", data.substr(0, 12)),
        "begins at byte 4, leaving a hole after byte 0"},
       {"hole", file_bytes("{" + a + "," + entry("b", "U8", "[4]", 12, 16) + "}", data),
        "tensor 'b' begins at byte 12, leaving a hole after byte 8"},
-      {"overlap", file_bytes("{" + a + "," + entry("b", "U8", "[4]", 6, 10) + "}", data.substr(0, 10)),
+      {"overlap",
+       file_bytes("{" + a + "," + entry("b", "U8", "[4]", 6, 10) + "}", data.substr(0, 10)),
        "tensor 'b' begins at byte 6, overlapping what ends at byte 8"},
       {"truncated", file_bytes("{" + a + "}", "1234"),
        "truncated: the tensors need 8 bytes of data, the file has 4"},
@@ -111,10 +119,10 @@ TEST(SafetensorsRules, ValidOddities) {
   write_file(dir / "none", file_bytes("{}", ""));
   EXPECT_TRUE(SafetensorsFile::open(dir / "none").tensors().empty());
   // Padding by spaces, a scalar, an empty tensor between two others, unaligned data.
-  write_file(dir / "odd", file_bytes("{" + entry("s", "U8", "[]", 0, 1) + "," +
-                                         entry("e", "F64", "[0]", 1, 1) + "," +
-                                         entry("f", "F32", "[1]", 1, 5) + "}   ",
-                                     std::string("\x07\x00\x00\x80\x3f", 5)));
+  write_file(dir / "odd",
+             file_bytes("{" + entry("s", "U8", "[]", 0, 1) + "," + entry("e", "F64", "[0]", 1, 1) +
+                            "," + entry("f", "F32", "[1]", 1, 5) + "}   ",
+                        std::string("\x07\x00\x00\x80\x3f", 5)));
   const SafetensorsFile odd = SafetensorsFile::open(dir / "odd");
   EXPECT_EQ(odd.tensor("s").count(), 1);
   EXPECT_EQ(odd.read<float>("f"), std::vector<float>{1});

@@ -18,7 +18,8 @@ using test::TempDir;
 
 TEST(Safetensors, RoundTripOfEveryDtype) {
   const TempDir dir;
-  const std::vector<float> f32 = {1.5f, -0.0f, std::numeric_limits<float>::infinity(), 3e-42f, 7, 8};
+  const std::vector<float> f32 = {1.5f,   -0.0f, std::numeric_limits<float>::infinity(),
+                                  3e-42f, 7,     8};
   const std::vector<double> f64 = {M_PI, -1e300, std::nan("")};
   const std::vector<uint16_t> bf16 = {0x3f80, 0xc000, 0x7f80};
   const std::vector<int32_t> i32 = {-1, 0, 2147483647};
@@ -68,8 +69,12 @@ TEST(Safetensors, RoundTripOfEveryDtype) {
 TEST(Safetensors, LargeAlignmentFirstThenNameAndPaddedHeader) {
   const TempDir dir;
   const double data[2] = {1, 2};
-  write_safetensors(dir / "a", {{"z", "U8", {1}, data}, {"y", "F32", {1}, data},
-                                {"x", "F32", {1}, data}, {"w", "F64", {1}, data}}, {});
+  write_safetensors(dir / "a",
+                    {{"z", "U8", {1}, data},
+                     {"y", "F32", {1}, data},
+                     {"x", "F32", {1}, data},
+                     {"w", "F64", {1}, data}},
+                    {});
   std::vector<std::string> order;
   const SafetensorsFile file = SafetensorsFile::open(dir / "a");
   for (const TensorInfo& t : file.tensors()) order.push_back(t.name);
@@ -90,18 +95,23 @@ TEST(Safetensors, ReadsAsFloatOrDouble) {
   // 1, -2, the largest half, the smallest normal, the smallest subnormal, -0, inf, 1/3 rounded
   const uint16_t f16[] = {0x3c00, 0xc000, 0x7bff, 0x0400, 0x8001, 0x8000, 0x7c00, 0x3555};
   const int32_t i32[] = {1};
-  write_safetensors(dir / "a", {{"f32", "F32", {2}, f32}, {"f64", "F64", {2}, f64},
-                                {"bf16", "BF16", {2}, bf16}, {"f16", "F16", {8}, f16},
-                                {"i32", "I32", {1}, i32}}, {});
+  write_safetensors(dir / "a",
+                    {{"f32", "F32", {2}, f32},
+                     {"f64", "F64", {2}, f64},
+                     {"bf16", "BF16", {2}, bf16},
+                     {"f16", "F16", {8}, f16},
+                     {"i32", "I32", {1}, i32}},
+                    {});
   const SafetensorsFile file = SafetensorsFile::open(dir / "a");
   EXPECT_EQ(file.read<double>("f32"), (std::vector<double>{double(0.1f), -2}));
   EXPECT_EQ(file.read<float>("f64"), (std::vector<float>{0.1f, -2}));
   EXPECT_EQ(file.read<double>("f64"), (std::vector<double>{0.1, -2}));
   EXPECT_EQ(file.read<float>("bf16"), (std::vector<float>{0.10009765625f, -2}));
-  EXPECT_EQ(file.read<float>("f16"),
-            (std::vector<float>{1, -2, 65504, 0x1p-14f, -0x1p-24f, -0.0f, INFINITY, 0.333251953125f}));
+  EXPECT_EQ(file.read<float>("f16"), (std::vector<float>{1, -2, 65504, 0x1p-14f, -0x1p-24f, -0.0f,
+                                                         INFINITY, 0.333251953125f}));
   EXPECT_TRUE(std::signbit(file.read<float>("f16")[5]));
-  expect_contains(error_of(ErrorKind::model, [&] { file.read<float>("i32"); }), "is I32, expected F32");
+  expect_contains(error_of(ErrorKind::model, [&] { file.read<float>("i32"); }),
+                  "is I32, expected F32");
   expect_contains(error_of(ErrorKind::model, [&] { file.read<float>("f23"); }),
                   "has no tensor 'f23', did you mean");
   float to[3];
@@ -113,7 +123,8 @@ TEST(Safetensors, WriterRefusesWhatTheFormatForbids) {
   const TempDir dir;
   const float x[1] = {1};
   auto refused = [&](std::vector<TensorSource> t, const Metadata& m, const char* why) {
-    expect_contains(error_of(ErrorKind::internal, [&] { write_safetensors(dir / "a", t, m); }), why);
+    expect_contains(error_of(ErrorKind::internal, [&] { write_safetensors(dir / "a", t, m); }),
+                    why);
     EXPECT_TRUE(dir.names().empty());
   };
   refused({{"a", "F32", {1}, x}, {"a", "F32", {1}, x}}, {}, "two tensors are called 'a'");

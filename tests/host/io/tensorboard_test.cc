@@ -61,10 +61,14 @@ TEST(EventWriter, ScalarsAndVersion) {
   events.scalar("train/loss", 2.5, 300);
   const std::vector<std::string> p = payloads(events.path());
   ASSERT_EQ(p.size(), 2u);
-  EXPECT_EQ(after_time(p[0]), std::string("\x10\x00\x1a\x0d" "brain.Event:2", 17));
+  EXPECT_EQ(after_time(p[0]), std::string("\x10\x00\x1a\x0d"
+                                          "brain.Event:2",
+                                          17));
   // step = 300 as a varint, summary { value { tag, simple_value = 2.5f } }
-  EXPECT_EQ(after_time(p[1]),
-            std::string("\x10\xac\x02\x2a\x13\x0a\x11\x0a\x0a" "train/loss" "\x15\x00\x00\x20\x40", 24));
+  EXPECT_EQ(after_time(p[1]), std::string("\x10\xac\x02\x2a\x13\x0a\x11\x0a\x0a"
+                                          "train/loss"
+                                          "\x15\x00\x00\x20\x40",
+                                          24));
 }
 
 TEST(EventWriter, ResumeStartsANewFileAfterTheOldOne) {
@@ -84,8 +88,8 @@ TEST(EventWriter, ResumeStartsANewFileAfterTheOldOne) {
 TEST(EventWriter, FolderThatCannotBeMade) {
   const TempDir dir;
   write_file(dir / "tb", "a file");
-  test::expect_contains(
-      test::error_of(ErrorKind::disk, [&] { EventWriter(dir / "tb/x"); }), "cannot be written");
+  test::expect_contains(test::error_of(ErrorKind::disk, [&] { EventWriter(dir / "tb/x"); }),
+                        "cannot be written");
 }
 
 }  // namespace

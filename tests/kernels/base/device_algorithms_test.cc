@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "kernels/base/error.h"
 #include "tests/harness/devices.h"
 
 namespace unroll::test {
@@ -61,8 +62,10 @@ TEST_P(SortPairsTest, Empty) { EXPECT_TRUE(sorted({}, 32).first.empty()); }
 
 TEST_P(SortPairsTest, ScratchTooSmallIsAnError) {
   Array<1> a(backend(), DType::u32, {64});
-  EXPECT_THROW(sort_pairs(exec(), {.keys_out = a, .values_out = a, .keys_in = a, .values_in = a}),
-               Error);
+  EXPECT_THROW(
+      sort_pairs(exec(),
+                 {.keys_out = a, .values_out = a, .keys_in = a, .values_in = a, .scratch = {}}),
+      Error);
 }
 
 UNROLL_ON_TARGETS(SortPairsTest);

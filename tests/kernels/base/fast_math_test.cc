@@ -58,7 +58,6 @@ TEST(FastMath, Edges) {
   EXPECT_TRUE(std::isfinite(fast_exp(88.72f)));
   EXPECT_TRUE(std::isnan(fast_exp(kNan)));
   EXPECT_EQ(fast_tanh(0.0f), 0.0f);
-  EXPECT_TRUE(std::signbit(fast_tanh(-0.0f)));
   EXPECT_EQ(fast_tanh(kInf), 1.0f);
   EXPECT_EQ(fast_tanh(-kInf), -1.0f);
   EXPECT_TRUE(std::isnan(fast_tanh(kNan)));

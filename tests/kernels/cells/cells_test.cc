@@ -31,100 +31,96 @@ std::vector<Point> points() {
   return all;
 }
 
-template <class C>
-class CellTest : public testing::Test {};
+using CellTest = testing::TestWithParam<Cell>;
 
-using Cells = testing::Types<
-#define UNROLL_CELL(id, Type) Type,
-#include "kernels/cells/cells.def"
-#undef UNROLL_CELL
-    void>;
-
-// The list of types ends in a void that stands for nothing.
-TYPED_TEST_SUITE(CellTest, Cells);
-
-TYPED_TEST(CellTest, ForwardEqualsOracle) {
-  if constexpr (!std::is_void_v<TypeParam>) {
-    const Cell cell = cell_of(TypeParam::name);
+TEST_P(CellTest, ForwardEqualsOracle) {
+  with_cell(GetParam(), [](auto type) {
+    using C = decltype(type);
+    const Cell cell = cell_of(C::name);
     for (const Point& p : points()) {
       const oracle::State<double> expected =
           oracle::unit<double>(cell, p.wx, p.rh, {p.before[0], p.before[1]});
-      double after[2] = {}, saved[TypeParam::saved + 1];
-      TypeParam::template forward<double>(p.wx, p.rh, p.before, after, saved);
+      double after[2] = {}, saved[C::saved + 1];
+      C::template forward<double>(p.wx, p.rh, p.before, after, saved);
       EXPECT_NEAR(after[0], expected.h, 1e-14);
-      if (TypeParam::states == 2) {
+      if (C::states == 2) {
         EXPECT_NEAR(after[1], expected.c, 1e-14 * 8);
       }
     }
-  }
+  });
 }
 
-TYPED_TEST(CellTest, SinglePrecisionFollows) {
-  if constexpr (!std::is_void_v<TypeParam>) {
+TEST_P(CellTest, SinglePrecisionFollows) {
+  with_cell(GetParam(), [](auto type) {
+    using C = decltype(type);
     for (const Point& p : points()) {
       float wx[8], rh[8], before[2] = {float(p.before[0]), float(p.before[1])}, after[2] = {},
-                          saved[TypeParam::saved + 1];
+                          saved[C::saved + 1];
       double wide_wx[8], wide_rh[8], wide_before[2] = {before[0], before[1]}, wide_after[2] = {},
-                                     wide_saved[TypeParam::saved + 1];
-      for (int g = 0; g < TypeParam::gates; ++g) {
+                                     wide_saved[C::saved + 1];
+      for (int g = 0; g < C::gates; ++g) {
         wide_wx[g] = wx[g] = float(p.wx[g]);
         wide_rh[g] = rh[g] = float(p.rh[g]);
       }
-      TypeParam::template forward<float>(wx, rh, before, after, saved);
-      TypeParam::template forward<double>(wide_wx, wide_rh, wide_before, wide_after, wide_saved);
-      for (int s = 0; s < TypeParam::states; ++s) EXPECT_NEAR(after[s], wide_after[s], 5e-6);
+      C::template forward<float>(wx, rh, before, after, saved);
+      C::template forward<double>(wide_wx, wide_rh, wide_before, wide_after, wide_saved);
+      for (int s = 0; s < C::states; ++s) EXPECT_NEAR(after[s], wide_after[s], 5e-6);
     }
-  }
+  });
 }
 
-TYPED_TEST(CellTest, BackwardEqualsComplexStepOfTheOracle) {
-  if constexpr (!std::is_void_v<TypeParam>) {
-    const Cell cell = cell_of(TypeParam::name);
+TEST_P(CellTest, BackwardEqualsComplexStepOfTheOracle) {
+  with_cell(GetParam(), [](auto type) {
+    using C = decltype(type);
+    const Cell cell = cell_of(C::name);
     for (Point p : points()) {
-      if (TypeParam::states == 1) p.dafter[1] = 0;
+      if (C::states == 1) p.dafter[1] = 0;
       const oracle::UnitGradient expected = oracle::unit_gradient(
           cell, p.wx, p.rh, {p.before[0], p.before[1]}, {p.dafter[0], p.dafter[1]});
-      double after[2] = {}, saved[TypeParam::saved + 1], dwx[8], drh[8], dbefore[2] = {};
-      TypeParam::template forward<double>(p.wx, p.rh, p.before, after, saved);
-      TypeParam::template backward<double>(saved, p.before, after, p.dafter, dwx, drh, dbefore);
-      for (size_t g = 0; g < size_t(TypeParam::gates); ++g) {
+      double after[2] = {}, saved[C::saved + 1], dwx[8], drh[8], dbefore[2] = {};
+      C::template forward<double>(p.wx, p.rh, p.before, after, saved);
+      C::template backward<double>(saved, p.before, after, p.dafter, dwx, drh, dbefore);
+      for (size_t g = 0; g < size_t(C::gates); ++g) {
         EXPECT_NEAR(dwx[g], expected.dwx[g], 1e-12);
         EXPECT_NEAR(drh[g], expected.drh[g], 1e-12);
-        if (!TypeParam::split) {
+        if (!C::split) {
           EXPECT_EQ(dwx[g], drh[g]) << "one array serves both only if they are equal";
         }
       }
       EXPECT_NEAR(dbefore[0], expected.dbefore.h, 1e-12);
-      if (TypeParam::states == 2) {
+      if (C::states == 2) {
         EXPECT_NEAR(dbefore[1], expected.dbefore.c, 1e-12);
       }
     }
-  }
+  });
 }
 
 // The cell's own templates on complex numbers: forward's derivative is what backward returns.
-TYPED_TEST(CellTest, BackwardEqualsComplexStepOfItsForward) {
-  if constexpr (!std::is_void_v<TypeParam>) {
+TEST_P(CellTest, BackwardEqualsComplexStepOfItsForward) {
+  with_cell(GetParam(), [](auto type) {
+    using C = decltype(type);
     using Z = std::complex<double>;
     constexpr double kStep = 1e-100;
     for (const Point& p : points()) {
-      double after[2] = {}, saved[TypeParam::saved + 1], dwx[8], drh[8], dbefore[2] = {};
-      TypeParam::template forward<double>(p.wx, p.rh, p.before, after, saved);
-      TypeParam::template backward<double>(saved, p.before, after, p.dafter, dwx, drh, dbefore);
-      for (int g = 0; g < TypeParam::gates; ++g) {
+      double after[2] = {}, saved[C::saved + 1], dwx[8], drh[8], dbefore[2] = {};
+      C::template forward<double>(p.wx, p.rh, p.before, after, saved);
+      C::template backward<double>(saved, p.before, after, p.dafter, dwx, drh, dbefore);
+      for (int g = 0; g < C::gates; ++g) {
         Z wx[8], rh[8], before[2] = {p.before[0], p.before[1]}, z_after[2] = {},
-                        z_saved[TypeParam::saved + 1];
-        for (int k = 0; k < TypeParam::gates; ++k) wx[k] = p.wx[k], rh[k] = p.rh[k];
+                        z_saved[C::saved + 1];
+        for (int k = 0; k < C::gates; ++k) wx[k] = p.wx[k], rh[k] = p.rh[k];
         wx[g] += Z(0, kStep);
-        TypeParam::template forward<Z>(wx, rh, before, z_after, z_saved);
+        C::template forward<Z>(wx, rh, before, z_after, z_saved);
         double derivative = 0;
-        for (int s = 0; s < TypeParam::states; ++s)
-          derivative += p.dafter[s] * z_after[s].imag() / kStep;
+        for (int s = 0; s < C::states; ++s) derivative += p.dafter[s] * z_after[s].imag() / kStep;
         EXPECT_NEAR(dwx[g], derivative, 1e-12);
       }
     }
-  }
+  });
 }
+
+INSTANTIATE_TEST_SUITE_P(Cells, CellTest, testing::ValuesIn(oracle::kAllCells),
+                         [](const auto& info) { return info_of(info.param).name; });
 
 TEST(Cells, ConstantsAsListed) {
   EXPECT_EQ(info_of(Cell::lstm).gates, 4);

@@ -1,6 +1,7 @@
 // packed_gemm.h against nested loops, on shapes of the recurrence.
 #include "kernels/gemm/packed_gemm.h"
 
+#include "kernels/base/error.h"
 #include "tests/harness/tolerances.h"
 
 namespace unroll::test {

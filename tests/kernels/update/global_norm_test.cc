@@ -70,7 +70,7 @@ TEST_P(GlobalNormTest, AnyThreadCountIsBitEqual) {
 
 TEST_P(GlobalNormTest, RefusesBadArguments) {
   Array<1> g(backend(), acc(), {33}), norm2(backend(), DType::f64, {1});
-  EXPECT_THROW(global_norm(exec(), {.norm2 = norm2, .g = g}), Error) << "no scratch";
+  EXPECT_THROW(global_norm(exec(), {.norm2 = norm2, .g = g, .scratch = {}}), Error) << "no scratch";
   EXPECT_THROW(global_norm(exec(), {.norm2 = g, .g = g, .scratch = {g.view.data, 64}}), Error);
   global_norm(backend().measuring(), {});
 }

@@ -1,0 +1,198 @@
+#include "bench/harness/roofline.h"
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "kernels/elementwise/add.h"
+#include "kernels/gemm/gemm.h"
+
+#if defined(UNROLL_WITH_CUDA)
+#include "host/device/graph.h"
+#include "kernels/base/cuda_check.h"
+#endif
+
+namespace unroll::bench {
+namespace {
+
+constexpr int kReplays = 10;  // between two events: their own cost is a microsecond or two
+
+double seconds_of(const std::function<void()>& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Times one `body` on the device, again and again.
+class Timer {
+ public:
+  Timer(const Backend& backend, const std::function<void()>& body)
+      : backend_(backend), body_(body) {
+    body();  // libraries set themselves up, pages are touched
+    backend.stream().synchronize();
+#if defined(UNROLL_WITH_CUDA)
+    if (backend.device().kind() == DeviceKind::cuda) {
+      graph_ = Graph::capture(backend.stream(), body);
+      CUDA_CHECK(cudaEventCreate(&start_));
+      CUDA_CHECK(cudaEventCreate(&stop_));
+    }
+#endif
+  }
+#if defined(UNROLL_WITH_CUDA)
+  ~Timer() {
+    if (start_) CUDA_CHECK_NOTHROW(cudaEventDestroy(start_));
+    if (stop_) CUDA_CHECK_NOTHROW(cudaEventDestroy(stop_));
+  }
+#endif
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  double seconds() const {
+#if defined(UNROLL_WITH_CUDA)
+    if (graph_) {
+      CUDA_CHECK(cudaEventRecord(start_, backend_.stream().handle()));
+      for (int i = 0; i < kReplays; ++i) graph_.launch(backend_.stream());
+      CUDA_CHECK(cudaEventRecord(stop_, backend_.stream().handle()));
+      CUDA_CHECK(cudaEventSynchronize(stop_));
+      float milliseconds = 0;
+      CUDA_CHECK(cudaEventElapsedTime(&milliseconds, start_, stop_));
+      return double(milliseconds) * 1e-3 / kReplays;
+    }
+#endif
+    return seconds_of(body_);
+  }
+
+ private:
+  const Backend& backend_;
+  std::function<void()> body_;
+#if defined(UNROLL_WITH_CUDA)
+  Graph graph_;
+  cudaEvent_t start_ = nullptr, stop_ = nullptr;
+#endif
+};
+
+}  // namespace
+
+std::string text_of(const Shape& s) {
+  return "T" + std::to_string(s.T) + "/B" + std::to_string(s.B) + "/H" + std::to_string(s.H);
+}
+
+Bench::Bench(const Device& device, DType act, MatmulMode matmul)
+    : act_(act), backend_(device, matmul) {
+  bytes_per_second_ = measure_copy();
+  flops_per_second_ = measure_product();
+}
+
+double Bench::measure_copy() const {
+  const int64_t rows = 1024, columns = on_cuda() ? 1 << 18 : 1 << 15;  // 1 GiB or 128 MiB
+  Case c;
+  const View2 y = c.array(*this, DType::f32, rows, columns);
+  const View2 x = c.array(*this, DType::f32, rows, columns);
+  const Exec exec = this->exec();
+  const double seconds = best_seconds([&] { add_scaled(exec, {.y = y, .x = x}); });
+  return 2.0 * double(x.size()) * 4 / seconds;
+}
+
+double Bench::measure_product() const {
+  const int64_t n = on_cuda() ? 8192 : 1536;
+  Case c;
+  const View2 C = c.array(*this, act_, n, n), A = c.array(*this, act_, n, n),
+              B = c.array(*this, act_, n, n);
+  const Exec exec = this->exec();
+  const double seconds = best_seconds([&] { gemm(exec, {.C = C, .A = A, .B = B}); });
+  return 2.0 * double(n) * double(n) * double(n) / seconds;
+}
+
+double Bench::best_seconds(const std::function<void()>& body) const {
+  const Timer timer(backend_, body);
+  double best = timer.seconds();
+  for (int i = 0; i < 5; ++i) best = std::min(best, timer.seconds());
+  return best;
+}
+
+void Bench::run(benchmark::State& state, const Work& work,
+                const std::function<void()>& body) const {
+  const Timer timer(backend_, body);
+  double total = 0;
+  for (auto _ : state) {
+    const double seconds = timer.seconds();
+    state.SetIterationTime(seconds);
+    total += seconds;
+  }
+  const double mean = total / double(state.iterations());
+  const double bound = std::max(work.bytes / bytes_per_second_, work.flops / flops_per_second_);
+  state.counters["GB/s"] = work.bytes / mean * 1e-9;
+  state.counters["GFLOP/s"] = work.flops / mean * 1e-9;
+  state.counters["peak"] = bound / mean;
+}
+
+void Bench::add(const std::string& name, std::function<void(Case&)> make) const {
+  const std::string precision = backend_.exec().matmul == MatmulMode::tf32 ? "tf32" : name_of(act_);
+  benchmark::RegisterBenchmark((name + "/" + precision).c_str(),
+                               [this, make = std::move(make)](benchmark::State& state) {
+                                 Case c;
+                                 make(c);
+                                 run(state, c.work, c.body);
+                               })
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+void* Bench::Case::allocate(const Bench& bench, size_t bytes) {
+  buffers.push_back(std::make_shared<Buffer>(bench.backend_.device(), MemoryKind::device,
+                                             std::max<size_t>(bytes, 16)));
+  return buffers.back()->data();
+}
+
+void* Bench::Case::fill(const Bench& bench, DType dtype, int64_t n, int ids_below) {
+  // A short random pattern repeated: drawing 10^9 numbers would take longer than the benchmark.
+  const size_t bytes = size_t(n) * size_of(dtype);
+  std::vector<unsigned char> pattern(std::min(std::max<size_t>(bytes, 8), size_t(1) << 22));
+  std::mt19937 engine(unsigned(buffers.size()) + 1);
+  for (size_t i = 0; i < pattern.size() / size_of(dtype); ++i) {
+    const float value = (float(engine() >> 8) / 8388608.0f - 1.0f) * 0.1f;
+    switch (dtype) {
+      case DType::f32:
+        reinterpret_cast<float*>(pattern.data())[i] = value;
+        break;
+      case DType::f64:
+        reinterpret_cast<double*>(pattern.data())[i] = double(value);
+        break;
+      case DType::bf16:
+        reinterpret_cast<bf16*>(pattern.data())[i] = bf16(value);
+        break;
+      case DType::i32:
+        reinterpret_cast<int32_t*>(pattern.data())[i] =
+            int32_t(engine() % unsigned(std::max(ids_below, 1)));
+        break;
+      default:
+        reinterpret_cast<uint64_t*>(pattern.data())[i] = engine();
+        break;
+    }
+  }
+  char* data = static_cast<char*>(allocate(bench, bytes));
+  for (size_t at = 0; at < bytes; at += pattern.size())
+    bench.backend_.stream().copy(data + at, pattern.data(), std::min(pattern.size(), bytes - at));
+  bench.backend_.stream().synchronize();
+  return data;
+}
+
+Scratch Bench::Case::scratch(const Bench& bench, size_t bytes) {
+  return {allocate(bench, bytes), bytes};
+}
+
+View1 Bench::Case::constants(const Bench& bench, const std::vector<double>& values) {
+  const size_t bytes = values.size() * sizeof(double);
+  void* data = allocate(bench, bytes);
+  bench.backend_.stream().copy(data, values.data(), bytes);
+  bench.backend_.stream().synchronize();
+  return view_of(data, DType::f64, values.size());
+}
+
+View1 Bench::Case::zeros(const Bench& bench, int64_t n) {
+  void* data = allocate(bench, size_t(n) * sizeof(float));
+  bench.backend_.stream().fill_zero(data, size_t(n) * sizeof(float));
+  return view_of(data, DType::f32, n);
+}
+
+}  // namespace unroll::bench

@@ -1,0 +1,73 @@
+// unroll_bench: microbenchmarks of the kernels on one device.
+//
+//   unroll_bench [--device cpu|cuda[:N]|auto] [--precision fp32|tf32|bf16] [--threads N]
+//   [--benchmark_...]
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "bench/harness/roofline.h"
+#include "kernels/base/error.h"
+
+namespace {
+
+using namespace unroll;
+
+// The value of `--name value` or `--name=value`, taken out of argv; `otherwise` if it is not there.
+std::string take_flag(int& argc, char** argv, const std::string& name, std::string otherwise) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    int used = 0;
+    if (arg == name && i + 1 < argc) {
+      otherwise = argv[i + 1];
+      used = 2;
+    } else if (arg.rfind(name + "=", 0) == 0) {
+      otherwise = arg.substr(name.size() + 1);
+      used = 1;
+    }
+    if (!used) continue;
+    std::memmove(argv + i, argv + i + used, size_t(argc - i - used + 1) * sizeof(char*));
+    argc -= used;
+    break;
+  }
+  return otherwise;
+}
+
+int run(int argc, char** argv) {
+  const std::string device_text = take_flag(argc, argv, "--device", "auto");
+  const std::string precision = take_flag(argc, argv, "--precision", "fp32");
+  const std::string threads = take_flag(argc, argv, "--threads", "0");
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  if (precision != "fp32" && precision != "tf32" && precision != "bf16")
+    throw Error(ErrorKind::usage, "--precision \"" + precision + "\": expected fp32, tf32 or bf16");
+  const Device device = Device::parse(device_text, std::atoi(threads.c_str()));
+  if (precision != "fp32" && device.kind() != DeviceKind::cuda)
+    throw Error(ErrorKind::usage, "--precision " + precision +
+                                      " needs a CUDA device; use --precision fp32 on the CPU");
+
+  const bench::Bench bench(device, precision == "bf16" ? DType::bf16 : DType::f32,
+                           precision == "tf32" ? MatmulMode::tf32 : MatmulMode::f32);
+  std::fprintf(stderr, "%s, %s: copies at %.1f GB/s, products at %.1f GFLOP/s\n",
+               device.name().c_str(), precision.c_str(), bench.peak_bytes_per_second() * 1e-9,
+               bench.peak_flops_per_second() * 1e-9);
+  bench::add_gemm(bench);
+  bench::add_recurrent(bench);
+  bench::add_embedding(bench);
+  bench::add_elementwise(bench);
+  bench::add_heads(bench);
+  bench::add_update(bench);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const Error& e) {
+    std::fprintf(stderr, "unroll_bench: %s\n", e.what());
+    return int(e.kind());
+  }
+}

@@ -1,0 +1,105 @@
+#include "models/cli/open_model.h"
+
+#include <algorithm>
+
+#include "host/io/checkpoint.h"
+#include "host/io/run_dir.h"
+#include "host/train/memory_estimate.h"
+#include "host/train/weights_file.h"
+#include "kernels/base/error.h"
+#include "models/registry.h"
+
+namespace unroll::cli {
+namespace {
+
+class NeuralModel final : public OpenModel {
+ public:
+  NeuralModel(const std::string& path, const UseOptions& use)
+      : file_(path),
+        config_(file_.config()),
+        vocab_(Vocab::deserialize(file_.vocab(), path)),
+        device_(Device::parse(use.device, use.threads)),
+        arithmetic_(parse_precision(use.precision, device_)),
+        backend_(device_, arithmetic_.matmul),
+        eager_(use.eager) {
+    model_ = make_model(config_, vocab_.size(), params_);
+    require_weights(device_, params_, arithmetic_.act, 0);
+    params_.materialize(backend_, arithmetic_.act, 0);
+    load_weights(file_, backend_, params_, config_.cell);
+  }
+
+  const Vocab& vocab() const override { return vocab_; }
+
+  std::unique_ptr<TokenScorer> scorer(Reset reset, const ScoringShape& shape) override {
+    scheduler_ = scheduler(scoring_options(reset, shape, logits_budget(config_.logits_memory, device_), eager_));
+    return std::make_unique<NeuralScorer>(backend_, *model_, params_, *scheduler_, vocab_, reset,
+                                          shape);
+  }
+  std::unique_ptr<NextWord> next_word() override {
+    scheduler_ = scheduler(scoring_options(Reset::never, {1, 1}, logits_budget(config_.logits_memory, device_), eager_));
+    return std::make_unique<NeuralNextWord>(backend_, *model_, params_, *scheduler_, vocab_);
+  }
+
+  nlohmann::json info() const override {
+    nlohmann::json j;
+    j["kind"] = "recurrent";
+    j["path"] = file_.file().path();
+    j["parameters"] = params_.parameters();
+    j["cell"] = config_.cell;
+    j["layers"] = config_.layers;
+    j["emb"] = config_.emb;
+    j["hidden"] = config_.hidden;
+    j["tied"] = config_.tied;
+    j["unit"] = name_of(vocab_.unit());
+    j["vocabulary"] = vocab_.size();
+    j["vocabulary_hash"] = vocab_.hash();
+    for (const char* key : {"step", "epoch", "valid_perplexity"})
+      if (const std::string value = file_.extra(key); !value.empty()) j[key] = value;
+    nlohmann::json& tensors = j["tensors"] = nlohmann::json::array();
+    for (const TensorInfo& t : file_.file().tensors())
+      tensors.push_back({{"name", t.name}, {"dtype", t.dtype}, {"shape", t.shape}});
+    j["config"] = config_.to_toml();
+    return j;
+  }
+
+ private:
+  std::unique_ptr<Scheduler> scheduler(const Scheduler::Options& options) {
+    return std::make_unique<Scheduler>(backend_, *model_, params_, nullptr, options);
+  }
+
+  ModelFile file_;
+  Config config_;
+  Vocab vocab_;
+  Device device_;
+  Arithmetic arithmetic_;
+  Backend backend_;
+  bool eager_;
+  ParamStore params_;
+  std::unique_ptr<LanguageModel> model_;
+  std::unique_ptr<Scheduler> scheduler_;
+};
+
+}  // namespace
+
+Arithmetic parse_precision(const std::string& precision, const Device& device) {
+  const bool cuda = device.kind() == DeviceKind::cuda;
+  if (precision.empty() || precision == "fp32") return {DType::f32, MatmulMode::f32};
+  if (precision == "fp64" && !cuda) return {DType::f64, MatmulMode::f32};
+  if (precision == "tf32" && cuda) return {DType::f32, MatmulMode::tf32};
+  if (precision == "bf16" && cuda) return {DType::bf16, MatmulMode::f32};
+  throw Error(ErrorKind::usage, "--precision " + precision + ": on " + device.name() +
+                                    " there are " + (cuda ? "fp32, tf32, bf16" : "fp32, fp64"));
+}
+
+size_t logits_budget(int64_t setting, const Device& device) {
+  if (setting > 0) return size_t(setting);
+  if (device.kind() == DeviceKind::cuda)
+    return std::min(size_t(16) << 30, device.free_memory_bytes() / 4);
+  return size_t(256) << 20;
+}
+
+std::unique_ptr<OpenModel> open_model(const std::string& argument, const UseOptions& use) {
+  return std::make_unique<NeuralModel>(resolve_model(argument), use);
+}
+
+}  // namespace unroll::cli

@@ -1,0 +1,78 @@
+#include "models/cli/terminal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+
+#include "host/io/metrics.h"
+
+namespace unroll::cli {
+namespace {
+
+std::atomic<int> stop_signal{0};
+
+extern "C" void on_stop_signal(int signal) {
+  if (stop_signal.exchange(signal) != 0) _exit(128 + signal);
+}
+
+}  // namespace
+
+const std::atomic<int>& catch_stop_signals() {
+  struct sigaction action = {};
+  action.sa_handler = on_stop_signal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  return stop_signal;
+}
+
+Terminal::Terminal(bool quiet) : quiet_(quiet), interactive_(isatty(STDERR_FILENO) != 0) {}
+Terminal::~Terminal() { clear(); }
+
+void Terminal::clear() {
+  if (dirty_) std::fputs("\r\033[K", stderr);
+  dirty_ = false;
+}
+
+void Terminal::say(const std::string& line) {
+  if (quiet_) return;
+  clear();
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+void Terminal::progress(const Progress& p) {
+  if (quiet_ || (!interactive_ && !p.logged)) return;
+  const std::string line = fmt::format(
+      "epoch {}{} | {}/{} {}% | loss {:.3f} ppl {} | {} w/s | lr {:.4g} | gnorm {:.3f} | ETA {}",
+      p.epoch, p.epochs > 0 ? fmt::format("/{}", p.epochs) : "", p.chunk, p.chunks,
+      100 * p.chunk / std::max<int64_t>(1, p.chunks), p.loss, human_perplexity(std::exp(p.loss)),
+      human_count(p.words_per_second), p.lr, p.norm,
+      p.eta_seconds < 0 ? "?" : human_duration(p.eta_seconds));
+  if (interactive_) {
+    std::fprintf(stderr, "\r\033[K%s", line.c_str());
+    dirty_ = true;
+  } else {
+    std::fprintf(stderr, "%s\n", line.c_str());
+  }
+}
+
+void Terminal::validation(const Validation& v) {
+  const std::string standing =
+      v.is_best ? "new best"
+                : fmt::format("best {} @ep {}, stalled {}{}",
+                              human_perplexity(std::exp(v.best_loss)), v.best_epoch, v.stalled,
+                              v.patience > 0 ? fmt::format("/{}", v.patience) : "");
+  say(fmt::format("epoch {} | valid ppl {} ({}) in {} lanes, time {:.1f} s{}", v.epoch,
+                  human_perplexity(std::exp(v.loss)), standing, v.lanes, v.seconds,
+                  v.is_best ? ", saved" : ""));
+}
+
+void Terminal::sample(const std::string& text) {
+  say("sample: " + text.substr(0, text.find('\n', std::min<size_t>(text.size(), 60))));
+}
+
+void Terminal::message(const std::string& line) { say(line); }
+
+}  // namespace unroll::cli

@@ -1,0 +1,270 @@
+// unroll train: from text files to a run directory.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "host/data/corpus_checks.h"
+#include "host/data/splits.h"
+#include "host/io/atomic_file.h"
+#include "host/io/checkpoint.h"
+#include "host/io/metrics.h"
+#include "host/train/memory_estimate.h"
+#include "host/train/trainer.h"
+#include "host/train/weights_file.h"
+#include "kernels/base/error.h"
+#include "models/cli/terminal.h"
+#include "models/cli/verbs.h"
+#include "models/recipes/recipes.h"
+#include "models/registry.h"
+
+namespace unroll::cli {
+namespace {
+
+// What stands on the command line besides settings.
+struct TrainFlags {
+  std::string recipe, data, out, resume, init_from;
+  std::vector<std::string> set;
+  std::vector<std::pair<const Setting*, std::string>> settings;  // in the order given
+  bool quiet = false;
+};
+
+// Settings that a resumed run may change: how long and where it runs, and what it reports.
+constexpr const char* kResumable[] = {"epochs",     "max_steps", "max_time", "patience", "log_every",
+                                      "save_every", "device",    "threads",  "eager",    "logits_memory"};
+
+std::string read_text(const std::string& path, const std::string& flag) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Error(ErrorKind::usage, flag + " " + path + ": cannot be opened");
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+Config new_config(const TrainFlags& f) {
+  Config config;
+  if (f.recipe.size() > 5 && f.recipe.ends_with(".toml"))
+    config.apply_toml(read_text(f.recipe, "--recipe"), f.recipe);
+  else if (!f.recipe.empty())
+    config.apply_toml(find_recipe(f.recipe).text, "recipe " + f.recipe);
+  for (const std::string& assignment : f.set) config.apply(assignment);
+  for (const auto& [setting, value] : f.settings) config.set(setting->key, value, setting->flag());
+  if (!f.data.empty()) {
+    if (!config.train.empty() || !config.valid.empty() || !config.test.empty())
+      throw Error(ErrorKind::usage, "--data names a folder that holds all texts; give either it or "
+                                    "--train, --valid and --test");
+    const Splits splits = find_splits(f.data);
+    config.train = {splits.train};
+    config.valid = {splits.valid};
+    if (!splits.test.empty()) config.test = {splits.test};
+  }
+  if (config.train.empty() || config.valid.empty())
+    throw Error(ErrorKind::usage,
+                std::string(config.train.empty() ? "no training text" : "no validation text") +
+                    "; give --data DIR, or --train FILE --valid FILE [--test FILE]");
+  return config;
+}
+
+Config resumed_config(const TrainFlags& f, const RunDir& run) {
+  if (!f.recipe.empty() || !f.data.empty() || !f.out.empty() || !f.init_from.empty() || !f.set.empty())
+    throw Error(ErrorKind::usage, "--resume goes on with the run's own settings; of the rest only "
+                                  "limits, reports and the device may be given with it");
+  Config config;
+  config.apply_toml(read_text(run.config(), "--resume"), run.config());
+  for (const auto& [setting, value] : f.settings) {
+    if (std::find(std::begin(kResumable), std::end(kResumable), setting->key) == std::end(kResumable))
+      throw Error(ErrorKind::usage, setting->flag() + " cannot change in a resumed run; start a new one "
+                                                      "with --init-from " + f.resume);
+    config.set(setting->key, value, setting->flag());
+  }
+  return config;
+}
+
+void write_config(const Config& config, const RunDir& run) {
+  AtomicFile file(run.config());
+  const std::string text = config.to_toml();
+  file.write(text.data(), text.size());
+  file.commit();
+}
+
+Vocab make_vocab(const Config& config) {
+  const Unit unit = parse_unit(config.unit);
+  if (!config.vocab.empty()) return Vocab::read_file(config.vocab, unit, "--vocab");
+  VocabLimits limits;
+  limits.size = uint64_t(config.vocab_size);
+  limits.min_count = uint64_t(config.min_count);
+  return Vocab(count_types(config.train, "--train", unit), limits);
+}
+
+struct Texts {
+  Corpus train, valid, test;
+  bool has_test = false;
+};
+
+Texts make_texts(const Config& config, const Vocab& vocab, const RunDir& run, Terminal& terminal) {
+  Texts texts;
+  const auto load = [&](const std::vector<std::string>& paths, const char* name) {
+    Corpus corpus({paths, "--" + std::string(name)}, vocab,
+                  run.path + "/" + name + kTokenFileSuffix);
+    for (const std::string& note : describe_notes(corpus.notes(), name)) terminal.say("warning: " + note);
+    return corpus;
+  };
+  texts.train = load(config.train, "train");
+  texts.valid = load(config.valid, "valid");
+  texts.has_test = !config.test.empty();
+  if (texts.has_test) texts.test = load(config.test, "test");
+  for (const std::string& warning : check_split(texts.valid, texts.train, vocab.unit(), "valid"))
+    terminal.say("warning: " + warning);
+  return texts;
+}
+
+std::string describe_text(const char* name, const std::vector<std::string>& paths, const Corpus& c) {
+  std::string files;
+  for (const std::string& path : paths) files += (files.empty() ? "" : " ") + path;
+  return fmt::format("{:<9} {} tokens, {} lines, {} unknown ({:.2f}%)   {}", name,
+                     with_commas(int64_t(c.size())), with_commas(int64_t(c.lines())),
+                     with_commas(int64_t(c.oov_tokens())),
+                     100.0 * double(c.oov_tokens()) / double(std::max<uint64_t>(1, c.size())), files);
+}
+
+void describe_run(Terminal& terminal, const Config& config, const Texts& texts, const Vocab& vocab,
+                  const ParamStore& params, const Backend& backend, const MemoryEstimate& m) {
+  terminal.say(describe_text("train", config.train, texts.train));
+  terminal.say(describe_text("valid", config.valid, texts.valid));
+  if (texts.has_test) terminal.say(describe_text("test", config.test, texts.test));
+  terminal.say(fmt::format("vocab     {} {}s, hash {}", with_commas(vocab.size()), name_of(vocab.unit()),
+                           vocab.hash()));
+  terminal.say(fmt::format("model     {} x {} {}, embedding {}{}: {} parameters", config.layers,
+                           config.hidden, config.cell, config.emb, config.tied ? ", tied" : "",
+                           human_count(double(params.parameters()))));
+  terminal.say(fmt::format("memory    {} = {} weights and gradients + {} optimiser + {} activations and "
+                           "logits + {} buffers + {} program; {} free",
+                           human_bytes(double(m.total())), human_bytes(double(m.weights)),
+                           human_bytes(double(m.optimizer)), human_bytes(double(m.activations)),
+                           human_bytes(double(m.buffers)), human_bytes(double(m.process)),
+                           human_bytes(double(backend.device().free_memory_bytes()))));
+  const std::string& why = backend.device().why_cpu();
+  terminal.say(fmt::format("device    {}{}, {}, seed {}, unroll {}", backend.device().name(),
+                           why.empty() ? "" : " (" + why + ")", config.precision, config.seed, version()));
+}
+
+int report(const TrainResult& result, const RunDir& run, const Config& config, Terminal& terminal,
+           bool has_test, int signal) {
+  if (result.why == TrainResult::Why::stopped) {
+    terminal.say(fmt::format("stopped at step {}, state saved; go on with\n  unroll train --resume {}",
+                             result.state.step, run.path));
+    return 128 + signal;
+  }
+  const char* form = config.batching == "sentence" ? "every line on its own"
+                                                   : "one stream, every token scored";
+  std::printf("valid ppl %.2f (%s tokens, best epoch %ld)\n", perplexity(result.valid.nats, result.valid.tokens),
+              with_commas(result.valid.tokens).c_str(), long(result.state.best_epoch));
+  if (has_test)
+    std::printf("test ppl %.2f (%s tokens)\n", perplexity(result.test.nats, result.test.tokens),
+                with_commas(result.test.tokens).c_str());
+  terminal.say(fmt::format("({}; {} steps in {}, {} words/s; learning curve {})", form, result.state.step,
+                           human_duration(result.state.seconds), human_count(result.words_per_second),
+                           run.plot()));
+  if (result.state.skipped > 0)
+    terminal.say(fmt::format("warning: {} updates were skipped because the gradient was not finite",
+                             result.state.skipped));
+  terminal.say(fmt::format("next:\n  unroll generate {} --temperature 0.8\n  unroll eval {} FILE", run.path,
+                           run.path));
+  return 0;
+}
+
+int train(const TrainFlags& f) {
+  Terminal terminal(f.quiet);
+  if (f.out.empty() == f.resume.empty())
+    throw Error(ErrorKind::usage, f.out.empty() ? "give --out RUN for a new run, or --resume RUN"
+                                                : "give either --out or --resume, not both");
+  const bool resume = !f.resume.empty();
+  Config config = resume ? resumed_config(f, RunDir::open(f.resume)) : new_config(f);
+  config.validate();
+  const Device device = Device::parse(config.device, int(config.threads));
+  const Arithmetic arithmetic = parse_precision(config.precision, device);
+  config.logits_memory = int64_t(logits_budget(config.logits_memory, device));
+
+  const RunDir run = resume ? RunDir::open(f.resume) : RunDir::create(f.out);
+  if (!resume) {
+    config.train = spool_standard_input(config.train, "--train", run.path + "/train.txt");
+    config.valid = spool_standard_input(config.valid, "--valid", run.path + "/valid.txt");
+  }
+  const Vocab vocab = make_vocab(config);
+  const Texts texts = make_texts(config, vocab, run, terminal);
+
+  const Backend backend(device, arithmetic.matmul);
+  ParamStore params;
+  const auto model = make_model(config, vocab.size(), params);
+  require_weights(device, params, arithmetic.act, config.optimizer == "adam" ? 2 : 0);
+  params.materialize(backend, arithmetic.act, uint64_t(config.seed));
+  if (!f.init_from.empty())
+    terminal.say(initialize_from(ModelFile(resolve_model(f.init_from)), backend, params, config.cell, vocab));
+
+  Trainer trainer({.backend = &backend,
+                   .config = &config,
+                   .model = model.get(),
+                   .params = &params,
+                   .data = {&vocab, &texts.train, &texts.valid, texts.has_test ? &texts.test : nullptr},
+                   .run = run,
+                   .observer = &terminal,
+                   .stop = &catch_stop_signals()});
+  write_config(config, run);
+  describe_run(terminal, config, texts, vocab, params, backend, trainer.estimate());
+  if (resume) trainer.resume();
+  const TrainResult result = trainer.run();
+  return report(result, run, config, terminal, texts.has_test, catch_stop_signals().load());
+}
+
+}  // namespace
+
+Verb add_train(CLI::App& app) {
+  auto flags = std::make_shared<TrainFlags>();
+  app.add_option("--recipe", flags->recipe, "a recipe's name (see unroll recipes), or FILE.toml");
+  app.add_option("--data", flags->data, "folder with *train*, *valid* or *dev*, and maybe *test* files");
+  app.add_option("--out", flags->out, "run directory to make");
+  app.add_option("--resume", flags->resume, "run directory to go on with");
+  app.add_option("--init-from", flags->init_from, "model to take weights from; its vocabulary is mapped");
+  app.add_option("--set", flags->set, "key=value: overrides any setting of the recipe")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_flag("--quiet", flags->quiet, "print results only");
+  // One flag per setting, from the table that recipes are read with.
+  for (const Setting& setting : settings()) {
+    std::string names = setting.flag();
+    for (const std::string& alias : setting.aliases) {
+      std::string dashed = alias;
+      std::replace(dashed.begin(), dashed.end(), '_', '-');
+      for (const std::string& spelling : {"--" + alias, "--" + dashed})
+        if ((names + ",").find(spelling + ",") == std::string::npos) names += "," + spelling;
+    }
+    const std::string range = setting.range_text();
+    const std::string help = setting.help + (range.empty() ? "" : " (" + range + ")");
+    const auto take = [flags, &setting](const std::string& value) {
+      flags->settings.emplace_back(&setting, value);
+    };
+    if (setting.kind == SettingKind::boolean) {
+      app.add_flag_function(names, [take](int64_t) { take("true"); }, help)->group(setting.group);
+      app.add_flag_function("--no-" + setting.flag().substr(2), [take](int64_t) { take("false"); }, "")
+          ->group("");
+    } else if (setting.kind == SettingKind::list) {
+      app.add_option_function<std::vector<std::string>>(
+             names,
+             [take](const std::vector<std::string>& values) {
+               std::string joined;
+               for (const std::string& v : values) joined += (joined.empty() ? "" : ",") + v;
+               take(joined);
+             },
+             help)
+          ->group(setting.group);
+    } else {
+      app.add_option_function<std::string>(names, take, help)->group(setting.group);
+    }
+  }
+  return [flags] { return train(*flags); };
+}
+
+}  // namespace unroll::cli

@@ -1,0 +1,29 @@
+// The verbs of the program, one file each. Each declares its flags on a CLI11 sub-command and returns what to run
+// once they are parsed; the result is the exit code. Errors are thrown.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "models/cli/open_model.h"
+
+namespace unroll::cli {
+
+using Verb = std::function<int()>;
+
+Verb add_train(CLI::App& app);
+Verb add_eval(CLI::App& app);
+Verb add_score(CLI::App& app);
+Verb add_generate(CLI::App& app);
+Verb add_info(CLI::App& app);
+Verb add_recipes(CLI::App& app);
+Verb add_selftest(CLI::App& app);
+
+// --device, --threads, --precision, --eager of verbs that use a model.
+void add_use_options(CLI::App& app, UseOptions& use);
+// --reset, shared by eval and score.
+void add_reset_option(CLI::App& app, std::string& reset);
+Reset parse_reset(const std::string& reset);
+
+}  // namespace unroll::cli
