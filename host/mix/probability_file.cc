@@ -82,8 +82,7 @@ void write_probabilities(const std::string& path, std::span<const double> p) {
 
 std::vector<double> read_probabilities(const std::string& path, uint64_t tokens) {
   const std::string content = read_file(path);
-  std::vector<double> p =
-      is_text(path) ? read_text(path, content) : read_floats(path, content);
+  std::vector<double> p = is_text(path) ? read_text(path, content) : read_floats(path, content);
   if (p.size() != tokens) {
     fail(path, fmt::format("holds {} probabilities, the text has {} tokens", p.size(), tokens));
   }

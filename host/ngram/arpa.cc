@@ -10,6 +10,7 @@
 #include <numeric>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "host/io/atomic_file.h"
 #include "kernels/base/error.h"
@@ -118,7 +119,8 @@ class ArpaReader {
                          counts_.size() + 1, kMaxNgramOrder, line_));
       }
       // An n-gram takes at least four bytes: no allocation on the word of a damaged header.
-      if (count > text_.size() / 4) fail(fmt::format("{} n-grams are more than the file holds", count));
+      if (count > text_.size() / 4)
+        fail(fmt::format("{} n-grams are more than the file holds", count));
       counts_.push_back(count);
     }
     if (counts_.empty()) fail(fmt::format("expected 'ngram 1=count', found '{}'", line_));
@@ -186,27 +188,29 @@ class ArpaReader {
 
   // Fixes the vocabulary and the ids of the unigrams.
   void name_words(const std::vector<std::string_view>& unigrams) {
-    if (!vocab_) {
-      std::string list;
-      for (const std::string_view word : unigrams) {
-        if (word == kArpaStart) continue;
-        list.append(word == kArpaEnd ? kEos : word).append("\n");
-      }
-      vocab_ = Vocab::parse(list, Unit::word, path_ + " (unigrams)");
+    if (vocab_) {
+      spellings_ = spellings(*vocab_);
+      for (size_t id = 0; id < spellings_.size(); ++id) ids_[spellings_[id]] = uint32_t(id);
     }
-    spellings_ = spellings(*vocab_);
-    for (size_t id = 0; id < spellings_.size(); ++id) ids_[spellings_[id]] = uint32_t(id);
-    std::vector<bool> seen(spellings_.size() + 1);
+    std::unordered_set<std::string_view> seen;
+    std::string list;
     for (size_t i = 0; i < unigrams.size(); ++i) {
-      const std::string_view word = unigrams[i];
-      const auto found = ids_.find(word);
-      if (word != kArpaStart && found == ids_.end()) {
+      const std::string_view word = unigrams[i] == kEos ? kArpaEnd : unigrams[i];
+      if (!seen.insert(word).second) {
+        fail(fmt::format("'{}' occurs twice", word), level_.first_line + i);
+      }
+      if (word == kArpaStart) continue;
+      if (!vocab_) {
+        ids_[unigrams[i]] = ids_[word] = uint32_t(seen.size() - 1 - seen.count(kArpaStart));
+        list.append(word == kArpaEnd ? kEos : word).append("\n");
+      } else if (!ids_.contains(word)) {
         fail(fmt::format("the word '{}' is not in the vocabulary", word), level_.first_line + i);
       }
-      const uint32_t id = word == kArpaStart ? uint32_t(vocab_->size()) : found->second;
-      if (seen[id]) fail(fmt::format("'{}' occurs twice", word), level_.first_line + i);
-      seen[id] = true;
-      level_.words.push_back(id);
+    }
+    // A list's line numbers are its ids; what it lacks of <eos> and <unk> comes after them.
+    if (!vocab_) vocab_ = Vocab::parse(list, Unit::word, path_ + " (unigrams)");
+    for (const std::string_view word : unigrams) {
+      level_.words.push_back(word == kArpaStart ? uint32_t(vocab_->size()) : ids_.at(word));
     }
   }
 

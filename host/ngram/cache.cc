@@ -134,9 +134,12 @@ class BigramCache final : public WordCache {
 
 const char* kind_name(CacheSpec::Kind kind) {
   switch (kind) {
-    case CacheSpec::Kind::unigram: return "unigram";
-    case CacheSpec::Kind::decay: return "decay";
-    case CacheSpec::Kind::bigram: return "bigram";
+    case CacheSpec::Kind::unigram:
+      return "unigram";
+    case CacheSpec::Kind::decay:
+      return "decay";
+    case CacheSpec::Kind::bigram:
+      return "bigram";
   }
   return "";
 }
@@ -149,8 +152,7 @@ CacheSpec parse_cache_spec(const std::string& item) {
        {CacheSpec::Kind::unigram, CacheSpec::Kind::decay, CacheSpec::Kind::bigram}) {
     if (kind != kind_name(candidate)) continue;
     CacheSpec spec{candidate, 0};
-    const auto result =
-        std::from_chars(words.data(), words.data() + words.size(), spec.words);
+    const auto result = std::from_chars(words.data(), words.data() + words.size(), spec.words);
     const bool whole = candidate == CacheSpec::Kind::decay || std::floor(spec.words) == spec.words;
     if (result.ec == std::errc() && result.ptr == words.data() + words.size() && whole &&
         spec.words >= 1 && spec.words <= 1e8) {
@@ -181,9 +183,12 @@ std::string name_of(const CacheSpec& spec) {
 
 std::unique_ptr<WordCache> make_cache(const CacheSpec& spec, int64_t V) {
   switch (spec.kind) {
-    case CacheSpec::Kind::unigram: return std::make_unique<UnigramCache>(V, size_t(spec.words));
-    case CacheSpec::Kind::decay: return std::make_unique<DecayingCache>(V, 1 / spec.words);
-    case CacheSpec::Kind::bigram: return std::make_unique<BigramCache>(V, size_t(spec.words));
+    case CacheSpec::Kind::unigram:
+      return std::make_unique<UnigramCache>(V, size_t(spec.words));
+    case CacheSpec::Kind::decay:
+      return std::make_unique<DecayingCache>(V, 1 / spec.words);
+    case CacheSpec::Kind::bigram:
+      return std::make_unique<BigramCache>(V, size_t(spec.words));
   }
   throw Error("make_cache: unknown kind of cache");
 }

@@ -126,8 +126,7 @@ class PackedRuns final : public SortedWindows::Runs {
       }
       std::vector<Run> sorted = sort(keys, count, settings.threads);
       if (capacity < size) {
-        spilled_.push_back(
-            Mapping::temporary_file(count * sizeof(Key<K>), settings.folder));
+        spilled_.push_back(Mapping::temporary_file(count * sizeof(Key<K>), settings.folder));
         auto* copy = reinterpret_cast<Key<K>*>(spilled_.back().data());
         std::copy_n(keys, count, copy);
         for (Run& run : sorted) run = {copy + (run.begin - keys), copy + (run.end - keys)};
@@ -211,12 +210,11 @@ class PackedRuns final : public SortedWindows::Runs {
 
 template <int K = 1>
 std::unique_ptr<SortedWindows::Runs> make_runs(const Corpus& corpus, int64_t V, int order,
-                                               const SortSettings& settings,
-                                               ProgressMeter& meter) {
+                                               const SortSettings& settings, ProgressMeter& meter) {
   static_assert(kMaxNgramOrder <= 16, "the widest key holds 16 words of up to 64 bits");
   if constexpr (K < kMaxNgramOrder) {
     if (Packing(V, order).parts() > K) {
-      return make_runs<K < 4 ? K + 1 : 2 * K>(corpus, V, order, settings, meter);
+      return make_runs < K < 4 ? K + 1 : 2 * K > (corpus, V, order, settings, meter);
     }
   }
   return std::make_unique<PackedRuns<K>>(corpus, V, order, settings, meter);
@@ -253,8 +251,7 @@ NgramFile count_ngrams(const Corpus& corpus, int64_t V, int order, const SortSet
 
   meter.begin("building the trie", 0.15);
   const uint64_t left = settings.memory - std::min(settings.memory, windows.memory_bytes());
-  NgramFile file =
-      NgramFile::allocate(V, uint32_t(corpus.eos()), counts, left, settings.folder);
+  NgramFile file = NgramFile::allocate(V, uint32_t(corpus.eos()), counts, left, settings.folder);
   uint64_t next[kMaxNgramOrder + 2] = {};     // entries of each level so far
   uint64_t current[kMaxNgramOrder + 1] = {};  // the n-gram of each level being read
   uint64_t visited = 0, visits = 0;

@@ -35,8 +35,7 @@ class SortedWindows {
 
   // words[0 .. length): a distinct window, seen `count` times, whose first `shared` words are those
   // of the window before it.
-  using Visit =
-      std::function<void(const uint32_t* words, int length, int shared, uint64_t count)>;
+  using Visit = std::function<void(const uint32_t* words, int length, int shared, uint64_t count)>;
   void for_each(const Visit& visit) const;
 
   uint64_t size() const;          // windows, repeated ones included

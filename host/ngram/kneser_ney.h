@@ -22,14 +22,12 @@ namespace unroll {
 
 // The discounts of one order and what they came from.
 struct NgramDiscounts {
-  uint64_t types = 0;             // n-grams of this order
-  std::array<uint64_t, 4> n{};    // n_1 .. n_4
-  std::array<double, 3> D{};      // D_1, D_2, D_3+
-  bool fallback = false;          // D was given, because the formula had no valid answer
+  uint64_t types = 0;           // n-grams of this order
+  std::array<uint64_t, 4> n{};  // n_1 .. n_4
+  std::array<double, 3> D{};    // D_1, D_2, D_3+
+  bool fallback = false;        // D was given, because the formula had no valid answer
 
-  double of(double count) const {
-    return count <= 0 ? 0 : D[count >= 3 ? 2 : size_t(count) - 1];
-  }
+  double of(double count) const { return count <= 0 ? 0 : D[count >= 3 ? 2 : size_t(count) - 1]; }
 };
 
 // Discounts for `fallback` where n_1, n_2 or n_3 is 0 or a D_j lies outside (0, j].

@@ -36,10 +36,11 @@ Mapping Mapping::anonymous(size_t bytes) {
   if (bytes == 0) return mapping;
   mapping.data_ = map(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   if (!mapping.data_) {
-    throw Error(ErrorKind::resource,
-                fmt::format("cannot reserve {:.1f} MiB: {}; lower --memory, the order, or raise the "
-                            "cut-offs",
-                            double(bytes) / (1 << 20), std::strerror(errno)));
+    throw Error(
+        ErrorKind::resource,
+        fmt::format("cannot reserve {:.1f} MiB: {}; lower --memory, the order, or raise the "
+                    "cut-offs",
+                    double(bytes) / (1 << 20), std::strerror(errno)));
   }
   mapping.bytes_ = bytes;
   return mapping;
@@ -52,17 +53,16 @@ Mapping Mapping::temporary_file(size_t bytes, const std::string& folder) {
   const Descriptor file{::mkstemp(name.data())};
   if (file.fd >= 0) ::unlink(name.c_str());
   // posix_fallocate finds a full disk now; a page fault on a sparse file would be a SIGBUS later.
-  const int error =
-      file.fd < 0 ? errno : ::posix_fallocate(file.fd, 0, static_cast<off_t>(bytes));
+  const int error = file.fd < 0 ? errno : ::posix_fallocate(file.fd, 0, static_cast<off_t>(bytes));
   if (error == 0) {
     mapping.data_ = map(bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd);
   }
   if (!mapping.data_) {
-    throw Error(ErrorKind::disk,
-                fmt::format("cannot make a temporary file of {:.1f} MiB in {}: {}; choose a folder "
-                            "with room by setting TMPDIR, or raise --memory",
-                            double(bytes) / (1 << 20), folder,
-                            std::strerror(error ? error : errno)));
+    throw Error(
+        ErrorKind::disk,
+        fmt::format("cannot make a temporary file of {:.1f} MiB in {}: {}; choose a folder "
+                    "with room by setting TMPDIR, or raise --memory",
+                    double(bytes) / (1 << 20), folder, std::strerror(error ? error : errno)));
   }
   mapping.bytes_ = bytes;
   return mapping;

@@ -1,4 +1,5 @@
-// A block of memory from the system: anonymous, backed by a temporary file, or a file read in place.
+// A block of memory from the system: anonymous, backed by a temporary file, or a file read in
+// place.
 #pragma once
 
 #include <cstddef>

@@ -55,9 +55,9 @@ LevelBytes level_bytes(const std::vector<uint64_t>& counts, size_t n) {
 }
 
 [[noreturn]] void damaged(const std::string& path, uint64_t offset, const std::string& what) {
-  throw Error(ErrorKind::model,
-              fmt::format("{}: byte offset {}: {}; train or convert the model again", path, offset,
-                          what));
+  throw Error(
+      ErrorKind::model,
+      fmt::format("{}: byte offset {}: {}; train or convert the model again", path, offset, what));
 }
 
 }  // namespace
@@ -167,8 +167,8 @@ NgramFile NgramFile::open(const std::string& path) {
   const size_t body_end = bytes_for(counts);
   if (header.file_bytes != bytes ||
       body_end + header.vocabulary_bytes + header.config_bytes != bytes) {
-    damaged(path, bytes, fmt::format("the file has {} bytes and its header says {}", bytes,
-                                     header.file_bytes));
+    damaged(path, bytes,
+            fmt::format("the file has {} bytes and its header says {}", bytes, header.file_bytes));
   }
   file.V_ = int64_t(header.V);
   file.eos_ = uint32_t(header.eos);
@@ -205,9 +205,8 @@ void NgramFile::check_body(const std::string& path) const {
       const NgramEntry& e = level.entries[i];
       if (!is_log10(e.log10_prob)) fail(&e.log10_prob, n, "no probability");
       if (!(std::abs(e.log10_backoff) < 1e4)) fail(&e.log10_backoff, n, "no back-off weight");
-      if (e.link().level() >= n || e.link().index() >= (e.link().level() == 0
-                                                            ? 1
-                                                            : levels_[e.link().level()].count)) {
+      if (e.link().level() >= n ||
+          e.link().index() >= (e.link().level() == 0 ? 1 : levels_[e.link().level()].count)) {
         fail(&e.link_bits, n, "a link that leads nowhere");
       }
       const uint64_t end = level.entries[i + 1].first_child;
@@ -216,8 +215,7 @@ void NgramFile::check_body(const std::string& path) const {
         if (next.words[c - 1] >= next.words[c]) fail(&next.words[c], n + 1, "words out of order");
       }
     }
-    if (level.entries[0].first_child != 0 ||
-        level.entries[level.count].first_child != next.count) {
+    if (level.entries[0].first_child != 0 || level.entries[level.count].first_child != next.count) {
       fail(&level.entries[level.count], n, "children that do not fill the next level");
     }
   }

@@ -48,9 +48,9 @@ class NgramNode {
 
 struct NgramEntry {
   double log10_prob;
-  double log10_backoff;   // 0 where the n-gram is no context
-  uint64_t first_child;   // index in the next level; the children end where the next entry's begin
-  uint64_t link_bits;     // NgramNode of the longest stored n-gram that is a proper suffix
+  double log10_backoff;  // 0 where the n-gram is no context
+  uint64_t first_child;  // index in the next level; the children end where the next entry's begin
+  uint64_t link_bits;    // NgramNode of the longest stored n-gram that is a proper suffix
 
   NgramNode link() const { return NgramNode::from_bits(link_bits); }
 };
@@ -98,7 +98,9 @@ class NgramFile {
 
   // The context of a sentence's first word: <s>, or nothing in a model of order 1.
   NgramNode start() const { return order_ > 1 ? NgramNode(1, start_id()) : NgramNode(); }
-  const NgramEntry& entry(NgramNode node) const { return levels_[node.level()].entries[node.index()]; }
+  const NgramEntry& entry(NgramNode node) const {
+    return levels_[node.level()].entries[node.index()];
+  }
   // Index of (node, word) in the level above `node`, or kNotFound; word < V.
   uint64_t child(NgramNode node, uint32_t word) const;
   // The longest stored n-gram that is a suffix of (node, word) and shorter than the model's order.

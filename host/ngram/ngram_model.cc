@@ -28,28 +28,30 @@ void check_options(const NgramOptions& options) {
                        kMaxNgramOrder));
   }
   if (options.min_count.size() > size_t(options.order)) {
-    refuse(fmt::format("cut-offs {} are {} numbers for a model of order {}; give at most one per "
-                       "order, lowest first",
-                       fmt::join(options.min_count, ","), options.min_count.size(),
-                       options.order));
+    refuse(
+        fmt::format("cut-offs {} are {} numbers for a model of order {}; give at most one per "
+                    "order, lowest first",
+                    fmt::join(options.min_count, ","), options.min_count.size(), options.order));
   }
   if (!options.min_count.empty() && options.min_count[0] > 1) {
-    refuse("the first cut-off, that of the unigrams, must be 1: a smaller vocabulary is made by "
-           "--vocab-size or --min-count");
+    refuse(
+        "the first cut-off, that of the unigrams, must be 1: a smaller vocabulary is made by "
+        "--vocab-size or --min-count");
   }
   if (!(options.prune >= 0 && options.prune < 1)) {
-    refuse(fmt::format("pruning threshold {} is out of range; give --prune from 0 up to 1, "
-                       "e.g. 1e-8",
-                       options.prune));
+    refuse(
+        fmt::format("pruning threshold {} is out of range; give --prune from 0 up to 1, "
+                    "e.g. 1e-8",
+                    options.prune));
   }
 }
 
 SortSettings sort_settings(const NgramOptions& options) {
-  return {options.memory,
-          options.threads > 0 ? options.threads
-                              : int(std::max(1u, std::thread::hardware_concurrency())),
-          !options.folder.empty() ? options.folder
-                                  : std::filesystem::temp_directory_path().string()};
+  return {
+      options.memory,
+      options.threads > 0 ? options.threads
+                          : int(std::max(1u, std::thread::hardware_concurrency())),
+      !options.folder.empty() ? options.folder : std::filesystem::temp_directory_path().string()};
 }
 
 std::vector<std::vector<uint64_t>> copy_counts(const NgramFile& file) {
@@ -70,9 +72,9 @@ json config_of(const NgramOptions& options, const Corpus& text,
   for (const NgramDiscounts& d : discounts) {
     orders.push_back({{"types", d.types}, {"n", d.n}, {"D", d.D}, {"fallback", d.fallback}});
   }
-  return {{"model", "ngram"},         {"smoothing", "interpolated modified Kneser-Ney"},
-          {"order", options.order},   {"min_count", options.min_count},
-          {"prune", options.prune},   {"tokens", text.size()},
+  return {{"model", "ngram"},          {"smoothing", "interpolated modified Kneser-Ney"},
+          {"order", options.order},    {"min_count", options.min_count},
+          {"prune", options.prune},    {"tokens", text.size()},
           {"sentences", text.lines()}, {"orders", orders}};
 }
 
@@ -86,8 +88,7 @@ std::string first_bytes(const std::string& path) {
 
 }  // namespace
 
-NgramModel NgramModel::train(const Corpus& text, const Vocab& vocab,
-                             const NgramOptions& options) {
+NgramModel NgramModel::train(const Corpus& text, const Vocab& vocab, const NgramOptions& options) {
   check_options(options);
   UNROLL_CHECK(text.size() == 0 || text.eos() == vocab.eos(),
                "NgramModel::train: the text is not in the ids of the vocabulary");

@@ -26,11 +26,11 @@ struct NgramOptions {
   std::vector<uint64_t> min_count = {};  // n-grams of order n seen often than
                                          // min_count[n-1] are dropped; 1 or missing: none are.
                                          // Unigrams are always kept
-  double prune = 0;                 // entropy pruning threshold, e.g. 1e-8; 0: none
-  bool discount_fallback = false;   // kFallbackDiscounts where the formula fails
-  uint64_t memory = uint64_t(4) << 30;  // bytes; beyond it temporary files are used
-  int threads = 0;                      // 0: one per core
-  std::string folder = {};              // of temporary files; empty: $TMPDIR, else the system's
+  double prune = 0;                      // entropy pruning threshold, e.g. 1e-8; 0: none
+  bool discount_fallback = false;        // kFallbackDiscounts where the formula fails
+  uint64_t memory = uint64_t(4) << 30;   // bytes; beyond it temporary files are used
+  int threads = 0;                       // 0: one per core
+  std::string folder = {};               // of temporary files; empty: $TMPDIR, else the system's
   NgramProgressCallback progress = {};
 };
 
@@ -60,7 +60,7 @@ class NgramModel {
   // Whether a file is one that open() reads, by its first bytes. False if it cannot be read.
   static bool is_model_file(const std::string& path);
 
-  void save(const std::string& path) const;        // throws Error(disk)
+  void save(const std::string& path) const;       // throws Error(disk)
   void save_arpa(const std::string& path) const;  // throws Error(disk)
 
   const Vocab& vocab() const { return vocab_; }

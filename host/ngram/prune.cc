@@ -135,9 +135,8 @@ NgramKeep keep_informative(const NgramFile& file, const std::vector<std::vector<
         const double lower = probability(file, context.link(), level.words[c]);
         // Back-off weight without this n-gram; p_lower takes its place.
         const double log_b_new = std::log((1 - mass.here + p) / (1 - mass.below + lower));
-        const double divergence =
-            -p_h * (p * (std::log(lower) + log_b_new - std::log(p)) +
-                    (log_b_new - log_b) * (1 - mass.here));
+        const double divergence = -p_h * (p * (std::log(lower) + log_b_new - std::log(p)) +
+                                          (log_b_new - log_b) * (1 - mass.here));
         keep[size_t(n)][c] = std::expm1(divergence) >= threshold;
       }
     }

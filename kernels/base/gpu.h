@@ -107,4 +107,3 @@ struct GridBarrier {
 };
 
 }  // namespace unroll::gpu
-

@@ -1,7 +1,7 @@
 // Rows read and written 16 bytes at a time where their alignment allows it.
 //
-// The launch function asks pack_width once and picks the instance of the kernel; inside, a loop over
-// whole packs is followed by a loop over the rest, so no row length is special:
+// The launch function asks pack_width once and picks the instance of the kernel; inside, a loop
+// over whole packs is followed by a loop over the rest, so no row length is special:
 //
 //   const int width = pack_width<T>(x.columns(), {{x.data, x.ld}, {y.data, y.ld}});
 //   width > 1 ? gpu::launch(k<T, kPack<T>>, ...) : gpu::launch(k<T, 1>, ...);

@@ -1,12 +1,10 @@
+// The table of cells, by identifier and by name.
 #include "kernels/cells/cells.h"
 
 #include <iterator>
 
 #include "kernels/base/error.h"
-#include "kernels/cells/gru.h"
-#include "kernels/cells/lstm.h"
-#include "kernels/cells/relu.h"
-#include "kernels/cells/tanh.h"
+#include "kernels/cells/cell_types.h"
 
 namespace unroll {
 namespace {

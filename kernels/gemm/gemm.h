@@ -2,10 +2,10 @@
 //
 //   C [M,N]   op(A) [M,K]   op(B) [K,N]       op(X) = X or X^T
 //
-// dtypes: A and B equal, f32, f64 (CPU) or bf16 (CUDA); C in the same type or, for bf16 operands, in
-// f32. Sums are kept in f32 (f64 for f64). cuBLAS on CUDA; on the CPU oneDNN in f32, OpenBLAS in f64. Each view's row
-// stride is its leading dimension. M, N or K may be 0: with K = 0, C becomes beta C.
-// Throws Error if the shapes or dtypes do not fit.
+// dtypes: A and B equal, f32, f64 (CPU) or bf16 (CUDA); C in the same type or, for bf16 operands,
+// in f32. Sums are kept in f32 (f64 for f64). cuBLAS on CUDA; on the CPU oneDNN in f32 and OpenBLAS
+// in f64. Each view's row stride is its leading dimension. M, N or K may be 0: with K = 0, C
+// becomes beta C. Throws Error if the shapes or dtypes do not fit.
 #pragma once
 
 #include "kernels/base/exec.h"

@@ -1,6 +1,6 @@
-// The engine that executes CUDA kernels on the CPU: one fiber per CUDA thread, all on the calling OS
-// thread, under a strict scheduler. This header is what the host body of gpu.h, the simulated CUDA
-// runtime and the tests share; it needs no CUDA toolkit.
+// The engine that executes CUDA kernels on the CPU: one fiber per CUDA thread, all on the calling
+// OS thread, under a strict scheduler. This header is what the host body of gpu.h, the simulated
+// CUDA runtime and the tests share; it needs no CUDA toolkit.
 //
 // Environment:
 //   UNROLL_GPU_ORDER   ascend | descend | randwarp | random | lockstep  (default ascend)
@@ -86,9 +86,9 @@ struct DeviceBuffer {
 DeviceBuffer find_device_buffer(const void* p);
 std::vector<DeviceBuffer> live_device_buffers();
 
-// Code outside kernels (copies, fills, the plain matrix product) says what it read and wrote, so that
-// these bytes count as initialised and a read of bytes never written is found. Both throw Finding if
-// the range leaves its buffer. Ranges outside device memory are ignored.
+// Code outside kernels (copies, fills, the plain matrix product) says what it read and wrote, so
+// that these bytes count as initialised and a read of bytes never written is found. Both throw
+// Finding if the range leaves its buffer. Ranges outside device memory are ignored.
 void device_read(const void* data, size_t bytes);
 void device_written(void* data, size_t bytes);
 

@@ -12,7 +12,7 @@ GPU_KERNEL void reduce_kernel(const T* x, T* y) {
   const int i = int(blockIdx.x * blockDim.x + threadIdx.x);
   y[4 * i] = warp_sum(x[i]);
   y[4 * i + 1] = warp_max(x[i]);
-  y[4 * i + 2] = block_sum(x[i]);
+  y[4 * i + 2] = block_sum(x[i]) - block_sum(x[i]) + block_sum(x[i]);  // at once again
   y[4 * i + 3] = block_max(x[i]);
 }
 
@@ -30,7 +30,8 @@ GPU_KERNEL void grid_barriers_kernel(uint32_t* counts, uint32_t* arrived, uint32
   gpu::GridBarrier barrier(arrived);
   uint32_t seen = 0;
   for (int t = 0; t < steps; ++t) {
-    if (threadIdx.x == 0) gpu::atomic_add(&counts[t], 1u);
+    // Not the thread that tells the other blocks.
+    if (threadIdx.x == blockDim.x - 1) gpu::atomic_add(&counts[t], 1u);
     t % 2 ? barrier.sync() : gpu::grid_sync();
     seen += counts[t];
   }
@@ -110,7 +111,8 @@ void launch_one_barrier(float* y, int* line) {
   gpu::launch(one_barrier_kernel, gpu::Launch{.block = 64}, nullptr, y);
 }
 void launch_copy(const float* x, float* y, int n) {
-  gpu::launch(copy_kernel, gpu::Launch{.grid = unsigned(n + 63) / 64, .block = 64}, nullptr, x, y, n);
+  gpu::launch(copy_kernel, gpu::Launch{.grid = unsigned(n + 63) / 64, .block = 64}, nullptr, x, y,
+              n);
 }
 void launch_empty(unsigned blocks, unsigned threads, uint64_t shared_bytes, bool cooperative) {
   gpu::launch(empty_kernel,

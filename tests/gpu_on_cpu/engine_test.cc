@@ -1,5 +1,5 @@
-// The engine: primitives of gpu.h, reduce.cuh and pack.cuh against plain loops, replay of a seed, limits,
-// guarded memory, the mutation hook.
+// The engine: primitives of gpu.h, reduce.cuh and pack.cuh against plain loops, replay of a seed,
+// limits, guarded memory, the mutation hook.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,7 +40,8 @@ void test_reduce(double tolerance) {
         return std::accumulate(x.begin() + long(first), x.begin() + long(first + n), 0.0);
       };
       ASSERT_NEAR(double(y[4 * i]), sum(warp, 32), tolerance);
-      ASSERT_EQ(y[4 * i + 1], *std::max_element(x.begin() + long(warp), x.begin() + long(warp + 32)));
+      ASSERT_EQ(y[4 * i + 1],
+                *std::max_element(x.begin() + long(warp), x.begin() + long(warp + 32)));
       ASSERT_NEAR(double(y[4 * i + 2]), sum(block, size_t(threads)), tolerance * 30);
       ASSERT_EQ(y[4 * i + 3], *std::max_element(x.begin() + long(block),
                                                 x.begin() + long(block + size_t(threads))));

@@ -19,7 +19,8 @@ namespace unroll::gpu_on_cpu {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kGuardedStacks = 20000;  // every guard page costs two of the kernel's 65,530 mappings
+constexpr size_t kGuardedStacks =
+    20000;  // every guard page costs two of the kernel's 65,530 mappings
 
 struct Pool {
   std::vector<Fiber*> free;
@@ -30,8 +31,8 @@ Pool& pool() {
   static Pool* p = new Pool;
   return *p;
 }
-Fiber* switched_from = nullptr;    // whose stack is still unknown
-Fiber* switching_to = nullptr;  // the one being switched to
+Fiber* switched_from = nullptr;  // whose stack is still unknown
+Fiber* switching_to = nullptr;   // the one being switched to
 
 size_t stack_bytes() { return (asan_build() ? 256 : 64) * size_t(1024); }
 

@@ -14,7 +14,8 @@ struct Fiber {
 
 // A fiber that will begin in `entry`, which never returns. Stacks come from a pool.
 Fiber* take_fiber(void (*entry)());
-// Puts a fiber back that will not be resumed; it may be the running one if a switch follows at once.
+// Puts a fiber back that will not be resumed; it may be the running one if a switch follows at
+// once.
 void give_fiber_back(Fiber* fiber);
 
 // Saves the running context in `from` and resumes `to`; `from_ends` if `from` is never resumed.

@@ -1,5 +1,5 @@
-// Which lane and register holds which element: what runs the kernels, a GPU or the engine, must agree with
-// the tables of the PTX ISA, and with what a GPU has recorded.
+// Which lane and register holds which element: what runs the kernels, a GPU or the engine, must
+// agree with the tables of the PTX ISA, and with what a GPU has recorded.
 //
 // UNROLL_RECORD_FRAGMENTS=path in the CUDA build writes the record; it is committed as
 // tests/gpu_on_cpu/fragments.txt.
@@ -54,8 +54,8 @@ Element bf16_b(int slot) {
   const int lane = slot / 4, i = slot % 4;
   return {(lane % 4) * 2 + (i & 1) + (i >= 2 ? 8 : 0), lane >> 2};
 }
-// "Matrix fragments for mma.m16n8k8", .tf32: for a_i, row = groupID for a0 and a2, else groupID + 8;
-// col = threadID_in_group for a0 and a1, else threadID_in_group + 4.
+// "Matrix fragments for mma.m16n8k8", .tf32: for a_i, row = groupID for a0 and a2, else groupID +
+// 8; col = threadID_in_group for a0 and a1, else threadID_in_group + 4.
 Element tf32_a(int slot) {
   const int lane = slot / 4, i = slot % 4, group = lane >> 2, in_group = lane % 4;
   return {i == 0 || i == 2 ? group : group + 8, i < 2 ? in_group : in_group + 4};
@@ -86,8 +86,8 @@ std::vector<float> documented_mma(int a_slots, int b_slots, A a_of, B b_of) {
   return table;
 }
 
-// PTX ISA, ldmatrix: thread l receives, of the m-th matrix in its m-th register, row l / 4, elements
-// 2 (l % 4) and the next; .trans loads the matrix in column-major format.
+// PTX ISA, ldmatrix: thread l receives, of the m-th matrix in its m-th register, row l / 4,
+// elements 2 (l % 4) and the next; .trans loads the matrix in column-major format.
 std::vector<uint32_t> documented_ldmatrix() {
   std::vector<uint32_t> table;
   for (int form = 0; form < 6; ++form)
@@ -158,7 +158,8 @@ TEST_F(Fragments, AgreeWithTheRecordOfAGpu) {
     cudaDeviceProp properties{};
     ASSERT_EQ(cudaGetDeviceProperties(&properties, 0), cudaSuccess);
     std::ofstream out(path);
-    out << "# Results of tests/gpu_on_cpu/fragment_probes.cu on " << properties.name << ", value and "
+    out << "# Results of tests/gpu_on_cpu/fragment_probes.cu on " << properties.name
+        << ", value and "
         << "count of its run\n";
     for (size_t i = 0; i < got.size();) {
       size_t n = 1;

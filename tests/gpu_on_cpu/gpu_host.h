@@ -12,12 +12,12 @@
 #define GPU_KERNEL
 #define GPU_KERNEL_BOUNDS(max_threads, min_blocks)
 #define GPU_DEVICE inline __attribute__((always_inline))
-#define GPU_SHARED(name, ...)                                                                 \
-  static char name##_tag;                                                                     \
-  auto& name = *static_cast<typename ::unroll::gpu::Same<__VA_ARGS__>::type*>(                \
-      ::unroll::gpu_on_cpu::shared_object(                                                    \
-          &name##_tag, sizeof(typename ::unroll::gpu::Same<__VA_ARGS__>::type), #name,        \
-          ::unroll::gpu_on_cpu::Site::here()))
+#define GPU_SHARED(name, ...)                                                                      \
+  static char name##_tag;                                                                          \
+  auto& name = *static_cast<typename ::unroll::gpu::Same<__VA_ARGS__>::type*>(                     \
+      ::unroll::gpu_on_cpu::shared_object(&name##_tag,                                             \
+                                          sizeof(typename ::unroll::gpu::Same<__VA_ARGS__>::type), \
+                                          #name, ::unroll::gpu_on_cpu::Site::here()))
 #define GPU_DYN_SHARED(name) unsigned char* name = ::unroll::gpu_on_cpu::dynamic_shared()
 
 #define threadIdx (::unroll::gpu_on_cpu::thread_index())
@@ -130,22 +130,26 @@ GPU_DEVICE T atomic_update(T* p, F f, Site site) {
 }
 template <class T>
 GPU_DEVICE T atomic_add(T* p, std::type_identity_t<T> v, Site site = Site::here()) {
-  return atomic_update(p, [v](T old) { return T(old + v); }, site);
+  return atomic_update(
+      p, [v](T old) { return T(old + v); }, site);
 }
 template <class T>
 GPU_DEVICE T atomic_max(T* p, std::type_identity_t<T> v, Site site = Site::here()) {
   static_assert(std::is_integral_v<T>);
-  return atomic_update(p, [v](T old) { return old > v ? old : v; }, site);
+  return atomic_update(
+      p, [v](T old) { return old > v ? old : v; }, site);
 }
 template <class T>
 GPU_DEVICE T atomic_cas(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> desired,
                         Site site = Site::here()) {
   static_assert(std::is_integral_v<T>);
-  return atomic_update(p, [=](T old) { return old == expected ? desired : old; }, site);
+  return atomic_update(
+      p, [=](T old) { return old == expected ? desired : old; }, site);
 }
 template <class T>
 GPU_DEVICE T atomic_exch(T* p, std::type_identity_t<T> v, Site site = Site::here()) {
-  return atomic_update(p, [v](T) { return v; }, site);
+  return atomic_update(
+      p, [v](T) { return v; }, site);
 }
 
 GPU_DEVICE void fence(Site site = Site::here()) { sim::fence(site); }

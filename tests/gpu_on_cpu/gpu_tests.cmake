@@ -23,7 +23,7 @@ set(gpu_dir ${CMAKE_SOURCE_DIR}/tests/gpu_on_cpu)
 set(UNROLL_GPU_INCLUDES ${gpu_dir}/runtime/include ${CMAKE_SOURCE_DIR} ${CBLAS_INCLUDE_DIR})
 set(UNROLL_GPU_DEFINES UNROLL_GPU_ON_CPU UNROLL_WITH_CUDA UNROLL_SOURCE_ROOT="${CMAKE_SOURCE_DIR}")
 # Reports name files from the root.
-set(UNROLL_GPU_FLAGS -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/= -Wall -Wextra)
+set(UNROLL_GPU_FLAGS -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/= -Wall -Wextra -Wno-unknown-pragmas)
 set(UNROLL_GPU_FLAGS_plain -O2 -g1)
 set(UNROLL_GPU_FLAGS_asan -O1 -g1 -fsanitize=address,undefined -fsanitize-recover=address,undefined)
 set(UNROLL_GPU_FLAGS_race -O1 -gline-tables-only -fPIC -fsanitize=thread -mllvm -tsan-instrument-atomics=0

@@ -1,8 +1,9 @@
 // State of a running grid, shared by the parts of the engine:
 //   scheduler.cc  who runs next; deadlock and livelock      sync.cc    barriers, warp operations
 //   memory.cc     device and shared memory, guards          access.cc  atomics, relaxed, cp.async
-//   tensor.cc     ldmatrix, mma                             race.cc    happens-before, uninitialised
-//   report.cc     findings, source lines                    limits.cc  what a device would refuse
+//   tensor.cc     ldmatrix, mma                             race.cc    happens-before,
+//   uninitialised report.cc     findings, source lines                    limits.cc  what a device
+//   would refuse
 #pragma once
 
 #include <array>
@@ -135,13 +136,14 @@ void wake_pollers();
 // --- report.cc
 // Ends the grid (or throws, outside kernels). `text` begins with the kind.
 [[noreturn]] void fail(const std::string& kind, const std::string& text);
-// Notes a finding and goes on; the grid throws when it ends. Repetitions of the same text are dropped.
+// Notes a finding and goes on; the grid throws when it ends. Repetitions of the same text are
+// dropped.
 void note(const std::string& kind, const std::string& text);
 std::unique_ptr<Finding> take_noted();
 std::string text_of(Site site);
 std::string text_of(const Thread& t);  // "block 1 thread 0"
 std::string text_of(dim3 index);
-std::string line_of_address(const void* code);      // "file:line in function"
+std::string line_of_address(const void* code);  // "file:line in function"
 std::string function_of_address(const void* code);
 // Whether the mutation option turns this site off; also records that the site was reached.
 bool site_is_off(const char* kind, Site site);

@@ -50,12 +50,14 @@ void check_limits(const Grid& g) {
 void check_shared_bytes(const Block& b, Site site) {
   constexpr size_t kStaticLimit = 48 * 1024;
   if (b.static_bytes > kStaticLimit)
-    fail("limit", "limit: " + std::to_string(b.static_bytes) + " bytes of static shared memory at " +
-                      text_of(site) + "; a block has 49152, beyond that use GPU_DYN_SHARED");
+    fail("limit", "limit: " + std::to_string(b.static_bytes) +
+                      " bytes of static shared memory at " + text_of(site) +
+                      "; a block has 49152, beyond that use GPU_DYN_SHARED");
   const size_t all = b.static_bytes + run->grid->shared_bytes;
   if (all > kSharedPerBlock)
-    fail("limit", "limit: " + std::to_string(all) + " bytes of static and dynamic shared memory at " +
-                      text_of(site) + "; a block has " + std::to_string(kSharedPerBlock));
+    fail("limit", "limit: " + std::to_string(all) +
+                      " bytes of static and dynamic shared memory at " + text_of(site) +
+                      "; a block has " + std::to_string(kSharedPerBlock));
   if (run->grid->cooperative &&
       run->blocks > uint64_t(blocks_per_sm(int(run->threads_per_block), all)) * kMultiprocessors)
     fail("limit", "limit: with " + std::to_string(all) + " bytes of shared memory per block (" +

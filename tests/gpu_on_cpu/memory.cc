@@ -257,9 +257,9 @@ void* carve_piece(unsigned char*& raw, size_t bytes, Site site) {
                               " from a pointer that is not the end of the last piece");
   if (b.carved_bytes + taken > run->grid->shared_bytes)
     fail("limit", "limit: " + text_of(*current) + " carves " +
-                      std::to_string(b.carved_bytes + taken) + " bytes of dynamic shared memory at " +
-                      text_of(site) + ", the launch asked for " +
-                      std::to_string(run->grid->shared_bytes));
+                      std::to_string(b.carved_bytes + taken) +
+                      " bytes of dynamic shared memory at " + text_of(site) +
+                      ", the launch asked for " + std::to_string(run->grid->shared_bytes));
   if (b.shared.size() > kMaxPieces) fail("limit", "limit: more than 64 pieces of shared memory");
   if (b.carve_end == 0) {
     std::erase_if(b.shared, [&](const SharedObject& s) { return s.tag == &b; });
@@ -282,10 +282,10 @@ void release_shared(Block& b) {
   if (b.dynamic.data) m.shared_free[b.dynamic.reserved].push_back(b.dynamic.data);
   Finding finding("out-of-bounds", "");
   if (broken)
-    finding = Finding("out-of-bounds", "out-of-bounds: in block " + text_of(b.index) +
-                                           " the guarded gap behind " + broken->name +
-                                           " (declared at " + text_of(broken->site) +
-                                           ") was written");
+    finding =
+        Finding("out-of-bounds", "out-of-bounds: in block " + text_of(b.index) +
+                                     " the guarded gap behind " + broken->name + " (declared at " +
+                                     text_of(broken->site) + ") was written");
   b.shared.clear();
   b.dynamic = {};
   if (broken) throw finding;

@@ -1,5 +1,5 @@
-// The tool finds what it is for: every planted mistake is reported, by kind and by line, in the builds
-// that can see it, and its correct twin has no finding.
+// The tool finds what it is for: every planted mistake is reported, by kind and by line, in the
+// builds that can see it, and its correct twin has no finding.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -19,17 +19,19 @@ bool has_word(const std::string& words, const std::string& word) {
   return false;
 }
 
-// "planted_bugs.cu:<line>" for every line marked with the name.
+// "<file>:<line>" for every line marked with the name.
 std::vector<std::string> planted_lines(const std::string& name) {
-  std::ifstream in(UNROLL_SOURCE_ROOT "/tests/gpu_on_cpu/planted_bugs.cu");
-  EXPECT_TRUE(in.good()) << "planted_bugs.cu";
   std::vector<std::string> lines;
-  int number = 0;
-  for (std::string line; std::getline(in, line);) {
-    ++number;
-    const size_t comment = line.find("// planted:");
-    if (comment != std::string::npos && has_word(line.substr(comment + 3), "planted:" + name))
-      lines.push_back("planted_bugs.cu:" + std::to_string(number));
+  for (const std::string file : {"planted_bugs.cu", "planted_grid_bugs.cu"}) {
+    std::ifstream in(UNROLL_SOURCE_ROOT "/tests/gpu_on_cpu/" + file);
+    EXPECT_TRUE(in.good()) << file;
+    int number = 0;
+    for (std::string line; std::getline(in, line);) {
+      ++number;
+      const size_t comment = line.find("// planted:");
+      if (comment != std::string::npos && has_word(line.substr(comment + 3), "planted:" + name))
+        lines.push_back(file + ":" + std::to_string(number));
+    }
   }
   return lines;
 }

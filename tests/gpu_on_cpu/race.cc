@@ -7,7 +7,8 @@
 //   - its block is the same and has passed a barrier since;
 //   - its warp is the same and a sync_warp of both lanes lies between;
 //   - the grid has passed a grid_sync since;
-//   - a chain of release and acquire leads from its thread, or from its block after a barrier, here.
+//   - a chain of release and acquire leads from its thread, or from its block after a barrier,
+//   here.
 // Release and acquire are those of the PTX memory consistency model: a fence followed by a relaxed
 // write, or a releasing write; a relaxed read followed by a fence, or an acquiring read.
 #include <algorithm>
@@ -63,7 +64,8 @@ State& state() {
 uint32_t number_of(const Code& code) {
   if (code.address) return uint32_t(program_offset(code.address)) + 1;
   State& s = state();
-  const uint64_t key = reinterpret_cast<uintptr_t>(code.site.file) * 1000003u + uint64_t(code.site.line);
+  const uint64_t key =
+      reinterpret_cast<uintptr_t>(code.site.file) * 1000003u + uint64_t(code.site.line);
   auto [it, fresh] = s.site_numbers.try_emplace(key, uint32_t(s.sites.size()));
   if (fresh) s.sites.push_back(code);
   return it->second | kIsSite;
@@ -124,8 +126,8 @@ bool all_poison(const char* p, int bytes) {
 
 void visit(Cell& c, const char* p, int bytes, uint8_t mask, Access kind, const Stamp& now) {
   if (c.copying) report(kCopying, now, c.write);
-  const bool writes = kind == Access::write || kind == Access::atomic_write ||
-                      kind == Access::atomic_update;
+  const bool writes =
+      kind == Access::write || kind == Access::atomic_write || kind == Access::atomic_update;
   // Bytes that are not poison were written by code that is not watched.
   if ((kind == Access::read || kind == Access::atomic_read || kind == Access::atomic_update) &&
       (c.written & mask) != mask && all_poison(p, bytes))
@@ -211,23 +213,21 @@ void race_access(const void* at, size_t bytes, Access kind, const Code& code) {
   if (!race_build()) return;
   const char* p = static_cast<const char*>(at);
   if (!current) {
-    note("host-access", "host-access: host code touches device memory at " +
-                            text_of_where(number_of(code)));
+    note("host-access",
+         "host-access: host code touches device memory at " + text_of_where(number_of(code)));
     return;
   }
   const Thread& t = *current;
   const bool atomic = kind != Access::read && kind != Access::write;
   const Stamp now{t.id | (atomic ? kAtomic : 0), t.block->epoch, t.clock, number_of(code)};
   if (!inside(p, bytes)) {
-    note("out-of-bounds", "out-of-bounds: " + text_of(now) + " " +
-                              (kind == Access::read ? "reads " : "writes ") +
-                              std::to_string(bytes) +
-                              " bytes outside every live buffer and shared array");
+    note("out-of-bounds",
+         "out-of-bounds: " + text_of(now) + " " + (kind == Access::read ? "reads " : "writes ") +
+             std::to_string(bytes) + " bytes outside every live buffer and shared array");
     return;
   }
-  for_cells(p, bytes, [&](Cell& c, const char* q, int n, uint8_t mask) {
-    visit(c, q, n, mask, kind, now);
-  });
+  for_cells(p, bytes,
+            [&](Cell& c, const char* q, int n, uint8_t mask) { visit(c, q, n, mask, kind, now); });
 }
 
 void race_copy_begins(void* dst, Site site) {

@@ -42,8 +42,7 @@ struct Knowledge {
     size_t i = 0, j = 0;
     while (i < threads.size() || j < o.threads.size()) {
       const bool left =
-          j == o.threads.size() ||
-          (i < threads.size() && threads[i].thread <= o.threads[j].thread);
+          j == o.threads.size() || (i < threads.size() && threads[i].thread <= o.threads[j].thread);
       add(left ? threads[i++] : o.threads[j++]);
     }
     threads.swap(all);

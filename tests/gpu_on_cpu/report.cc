@@ -137,9 +137,9 @@ Options& options() {
           known = true;
         }
       if (!known) {
-        std::fprintf(stderr,
-                     "UNROLL_GPU_ORDER is '%s'; use ascend, descend, randwarp, random or lockstep\n",
-                     order);
+        std::fprintf(
+            stderr, "UNROLL_GPU_ORDER is '%s'; use ascend, descend, randwarp, random or lockstep\n",
+            order);
         _exit(2);
       }
     }
@@ -244,6 +244,6 @@ extern "C" void __ubsan_on_report() {
   if (__ubsan_get_current_report_data)
     __ubsan_get_current_report_data(&kind, &message, &file, &line, &column, &address);
   if (!in_kernel()) _exit(99);
-  note("ubsan", std::string("ubsan: ") + kind + " at " + file + ":" + std::to_string(line) + ": " +
-                    message);
+  note("ubsan",
+       std::string("ubsan: ") + kind + " at " + file + ":" + std::to_string(line) + ": " + message);
 }

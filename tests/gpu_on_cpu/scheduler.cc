@@ -21,7 +21,9 @@ uint32_t set_bit(uint32_t mask, uint32_t k) {
   while (k--) mask &= mask - 1;
   return uint32_t(__builtin_ctz(mask));
 }
-uint32_t any_bit(uint32_t mask) { return set_bit(mask, random_below(uint32_t(__builtin_popcount(mask)))); }
+uint32_t any_bit(uint32_t mask) {
+  return set_bit(mask, random_below(uint32_t(__builtin_popcount(mask))));
+}
 uint32_t high_bit(uint32_t mask) { return 31u - uint32_t(__builtin_clz(mask)); }
 
 Block* pick_block() {
@@ -69,7 +71,8 @@ Thread* pick() {
       // The next ready thread after the last one, round and round.
       const uint32_t from = same_block ? run->last_thread + 1 : 0;
       warp = from / 32;
-      uint32_t lanes = warp < b->warps.size() ? b->warps[warp].ready >> (from % 32) << (from % 32) : 0;
+      uint32_t lanes =
+          warp < b->warps.size() ? b->warps[warp].ready >> (from % 32) << (from % 32) : 0;
       if (!lanes) {
         const uint32_t later = warp + 1 < 32 ? b->ready_warps >> (warp + 1) << (warp + 1) : 0;
         warp = uint32_t(__builtin_ctz(later ? later : b->ready_warps));
@@ -103,10 +106,9 @@ void end_thread(Thread& t) {
   Warp& w = warp_of(t);
   const uint32_t bit = 1u << (t.number % 32);
   if (b.arrived)
-    fail("exited-threads", "exited-threads: " + text_of(t) + " has ended while " +
-                               std::to_string(b.arrived) +
-                               " threads of its block wait in sync_threads at " +
-                               text_of(b.barrier_site));
+    fail("exited-threads",
+         "exited-threads: " + text_of(t) + " has ended while " + std::to_string(b.arrived) +
+             " threads of its block wait in sync_threads at " + text_of(b.barrier_site));
   for (const Meeting& m : w.meetings)
     if (m.mask & bit)
       fail("warp-mask", "warp-mask: " + text_of(t) + " has ended, but the mask at " +
@@ -172,7 +174,7 @@ std::unique_ptr<Block> make_block(uint64_t number) {
 }
 
 std::string who_waits() {
-  static const char* const kNames[] = {"ready",     "sync_threads",     "a warp operation",
+  static const char* const kNames[] = {"ready",     "sync_threads",   "a warp operation",
                                        "grid_sync", "a polling load", "ended"};
   std::map<std::string, int> groups;
   for (auto& b : run->resident)
@@ -323,8 +325,8 @@ void run_grid(const Grid& grid, void (*thread)(const void*), const void* thread_
   if (finding) text += (text.empty() ? "" : "\n") + std::string(finding->what());
   throw Finding(kind, text + "\n  in " + function_of_address(grid.kernel) + ", " +
                           text_of(grid.grid) + " blocks of " + text_of(grid.block) +
-                          " threads, launched at " + text_of(grid.site) + "; UNROLL_GPU_ORDER=" +
-                          name_of(options().order) +
+                          " threads, launched at " + text_of(grid.site) +
+                          "; UNROLL_GPU_ORDER=" + name_of(options().order) +
                           " UNROLL_GPU_SEED=" + std::to_string(options().seed));
 }
 

@@ -1,5 +1,5 @@
-// Barriers and warp operations. Strict on purpose: threads that disagree on the line, the mask or on
-// being there at all are reported with both places.
+// Barriers and warp operations. Strict on purpose: threads that disagree on the line, the mask or
+// on being there at all are reported with both places.
 #include <cstring>
 
 #include "tests/gpu_on_cpu/internal.h"
@@ -47,11 +47,11 @@ void meet(WarpKind kind, uint32_t mask, void* value, int bytes, int operand, Sit
     if (m.mask == mask && m.kind == kind && same(m.site, site)) {
       meeting = &m;
     } else if (m.mask & mask) {
-      fail("warp-divergence",
-           "warp-divergence: " + text_of(t) + " is in " + warp_name(kind) + " with mask " +
-               lanes_text(mask) + " at " + text_of(site) + " while lanes " + lanes_text(m.arrived) +
-               " of its warp wait in " + warp_name(m.kind) + " with mask " + lanes_text(m.mask) +
-               " at " + text_of(m.site));
+      fail("warp-divergence", "warp-divergence: " + text_of(t) + " is in " + warp_name(kind) +
+                                  " with mask " + lanes_text(mask) + " at " + text_of(site) +
+                                  " while lanes " + lanes_text(m.arrived) +
+                                  " of its warp wait in " + warp_name(m.kind) + " with mask " +
+                                  lanes_text(m.mask) + " at " + text_of(m.site));
     }
   }
   if (!meeting) {

@@ -13,7 +13,8 @@ dim3 grid_shape();
 // The shared object that `tag` stands for in the current block, made at the first call.
 void* shared_object(const void* tag, size_t bytes, const char* name, Site site);
 unsigned char* dynamic_shared();
-// The piece of the dynamic shared memory at `raw`, with a guarded gap behind it; moves `raw` past it.
+// The piece of the dynamic shared memory at `raw`, with a guarded gap behind it; moves `raw` past
+// it.
 void* carve_piece(unsigned char*& raw, size_t bytes, Site site);
 
 void block_barrier(Site site);
@@ -21,7 +22,17 @@ void warp_barrier(uint32_t mask, Site site);
 void grid_barrier(Site site);
 
 enum class WarpKind : uint8_t {
-  sync, shfl, shfl_xor, shfl_down, shfl_up, ballot, any, all, ldmatrix, mma_bf16, mma_tf32
+  sync,
+  shfl,
+  shfl_xor,
+  shfl_down,
+  shfl_up,
+  ballot,
+  any,
+  all,
+  ldmatrix,
+  mma_bf16,
+  mma_tf32
 };
 // Exchanges the `bytes` at `value` between the lanes of `mask`.
 void warp_shuffle(WarpKind kind, uint32_t mask, void* value, int bytes, int operand, Site site);

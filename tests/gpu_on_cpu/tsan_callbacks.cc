@@ -1,6 +1,6 @@
-// The functions that clang's -fsanitize=thread calls for every memory access, and stand-ins for memcpy,
-// memmove and memset, to which the symbols of instrumented object files are renamed. Kernels compiled
-// with that flag and linked without its runtime report here.
+// The functions that clang's -fsanitize=thread calls for every memory access, and stand-ins for
+// memcpy, memmove and memset, to which the symbols of instrumented object files are renamed.
+// Kernels compiled with that flag and linked without its runtime report here.
 #include <link.h>
 #include <sys/mman.h>
 
@@ -79,18 +79,18 @@ using unroll::gpu_on_cpu::Access;
 using unroll::gpu_on_cpu::touched;
 
 #define CODE (static_cast<const char*>(__builtin_return_address(0)) - 1)
-#define ACCESS(n)                                                                   \
-  void __tsan_read##n(void* p) { touched(p, n, Access::read, CODE); }               \
-  void __tsan_write##n(void* p) { touched(p, n, Access::write, CODE); }             \
-  void __tsan_unaligned_read##n(void* p) { touched(p, n, Access::read, CODE); }     \
-  void __tsan_unaligned_write##n(void* p) { touched(p, n, Access::write, CODE); }   \
-  void __tsan_read_write##n(void* p) {                                              \
-    touched(p, n, Access::read, CODE);                                              \
-    touched(p, n, Access::write, CODE);                                             \
-  }                                                                                 \
-  void __tsan_unaligned_read_write##n(void* p) {                                    \
-    touched(p, n, Access::read, CODE);                                              \
-    touched(p, n, Access::write, CODE);                                             \
+#define ACCESS(n)                                                                 \
+  void __tsan_read##n(void* p) { touched(p, n, Access::read, CODE); }             \
+  void __tsan_write##n(void* p) { touched(p, n, Access::write, CODE); }           \
+  void __tsan_unaligned_read##n(void* p) { touched(p, n, Access::read, CODE); }   \
+  void __tsan_unaligned_write##n(void* p) { touched(p, n, Access::write, CODE); } \
+  void __tsan_read_write##n(void* p) {                                            \
+    touched(p, n, Access::read, CODE);                                            \
+    touched(p, n, Access::write, CODE);                                           \
+  }                                                                               \
+  void __tsan_unaligned_read_write##n(void* p) {                                  \
+    touched(p, n, Access::read, CODE);                                            \
+    touched(p, n, Access::write, CODE);                                           \
   }
 
 extern "C" {

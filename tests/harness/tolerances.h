@@ -23,10 +23,12 @@ inline double tolerance(const Target& t) {
   }
 }
 
-// The largest |a - b| over the largest |b|, infinite where either is NaN.
-inline double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
+// The largest |a - b| over the largest |b|, infinite where either is NaN. Where b are sums whose terms may cancel,
+// `magnitude` is the largest sum of the terms' absolute values: rounding is relative to that, not to what is left.
+inline double relative_error(const std::vector<double>& a, const std::vector<double>& b,
+                             double magnitude = 0) {
   if (a.size() != b.size()) return INFINITY;
-  double worst = 0, scale = 1e-30;
+  double worst = 0, scale = std::max(magnitude, 1e-30);
   for (size_t i = 0; i < a.size(); ++i) {
     const double e = std::abs(a[i] - b[i]);
     if (!(e <= worst)) worst = std::isnan(e) ? INFINITY : e;
@@ -36,8 +38,8 @@ inline double relative_error(const std::vector<double>& a, const std::vector<dou
 }
 
 inline void expect_close(const std::vector<double>& got, const std::vector<double>& expected,
-                         double tolerance, const std::string& what) {
-  const double e = relative_error(got, expected);
+                         double tolerance, const std::string& what, double magnitude = 0) {
+  const double e = relative_error(got, expected, magnitude);
   EXPECT_LE(e, tolerance) << what << " differs from the reference";
 }
 

@@ -3,7 +3,7 @@
 
 #include "tests/host/ngram/ngram_harness.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 namespace {
 
 TEST(Arpa, RoundTripIsBitIdentical) {
@@ -36,31 +36,31 @@ TEST(Arpa, RoundTripIsBitIdentical) {
 // As another program may write it: n-grams unsorted, back-off weights left out, "b c" without the
 // trigrams' suffix "c a", a comment before \data\.
 const std::string kForeign =
-    "made by hand\n"       // 1
-    "\n"                   // 2
-    "\\data\\\n"           // 3
-    "ngram 1=6\n"          // 4
-    "ngram 2=3\n"          // 5
-    "ngram 3=2\n"          // 6
-    "\n"                   // 7
-    "\\1-grams:\n"         // 8
-    "-1\t<unk>\n"          // 9
-    "-99\t<s>\t-0.5\n"     // 10
-    "-0.75\t</s>\n"        // 11
-    "-0.5\tc\t-0.125\n"    // 12
-    "-0.625\ta\t-0.25\n"   // 13
-    "-0.875\tb\t-0.375\n"  // 14
-    "\n"                   // 15
-    "\\2-grams:\n"         // 16
-    "-0.25\t<s> b\t-1.5\n" // 17
-    "-0.125 b c -1.25\n"   // 18
-    "-0.0625\ta b\n"       // 19
-    "\n"                   // 20
-    "\\3-grams:\n"         // 21
-    "-0.03125\tb c a\n"    // 22
-    "-0.015625\t<s> b c\n" // 23
-    "\n"                   // 24
-    "\\end\\\n";           // 25
+    "made by hand\n"        // 1
+    "\n"                    // 2
+    "\\data\\\n"            // 3
+    "ngram 1=6\n"           // 4
+    "ngram 2=3\n"           // 5
+    "ngram 3=2\n"           // 6
+    "\n"                    // 7
+    "\\1-grams:\n"          // 8
+    "-1\t<unk>\n"           // 9
+    "-99\t<s>\t-0.5\n"      // 10
+    "-0.75\t</s>\n"         // 11
+    "-0.5\tc\t-0.125\n"     // 12
+    "-0.625\ta\t-0.25\n"    // 13
+    "-0.875\tb\t-0.375\n"   // 14
+    "\n"                    // 15
+    "\\2-grams:\n"          // 16
+    "-0.25\t<s> b\t-1.5\n"  // 17
+    "-0.125 b c -1.25\n"    // 18
+    "-0.0625\ta b\n"        // 19
+    "\n"                    // 20
+    "\\3-grams:\n"          // 21
+    "-0.03125\tb c a\n"     // 22
+    "-0.015625\t<s> b c\n"  // 23
+    "\n"                    // 24
+    "\\end\\\n";            // 25
 
 TEST(Arpa, ReadsForeignFiles) {
   const TemporaryFolder folder;
@@ -95,8 +95,7 @@ TEST(Arpa, AnswersInTheIdsOfAGivenVocabulary) {
   EXPECT_NEAR(model.log_prob(std::vector<int32_t>{1, 2}, 3), -0.125 * std::log(10), 1e-14);
   EXPECT_LT(model.log_prob({}, 0), -200);
   const Vocab small = Vocab::parse("a\nb\n<eos>\n<unk>\n", Unit::word, "small");
-  const std::string message =
-      message_of(ErrorKind::model, [&] { NgramModel::open(path, &small); });
+  const std::string message = message_of(ErrorKind::model, [&] { NgramModel::open(path, &small); });
   EXPECT_NE(message.find(path + ":12: the word 'c' is not in the vocabulary"), std::string::npos)
       << message;
 }
@@ -150,4 +149,4 @@ TEST(Arpa, TruncatedAnywhereIsRefused) {
 }
 
 }  // namespace
-}  // namespace unroll::testing
+}  // namespace unroll::test

@@ -4,7 +4,7 @@
 #include "host/mix/em_mixture.h"
 #include "tests/host/ngram/ngram_harness.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 namespace {
 
 constexpr int kWords = 13, kV = kWords + 2;
@@ -70,8 +70,8 @@ TEST(Cache, DecayStaysExactOverALongText) {
 
 TEST(Cache, MixedWithAModelSumsToOne) {
   const Corpus text(random_lines(kWords, 60, 47), kWords);
-  const NgramModel model = NgramModel::train(text, small_vocab(kWords),
-                                             {.order = 3, .discount_fallback = true});
+  const NgramModel model =
+      NgramModel::train(text, small_vocab(kWords), {.order = 3, .discount_fallback = true});
   const auto specs = parse_cache_specs("decay:20,bigram:30");
   const auto first = make_cache(specs[0], kV), second = make_cache(specs[1], kV);
   NgramModel::State state = model.start();
@@ -104,4 +104,4 @@ TEST(Cache, RefusesBadSpecs) {
 }
 
 }  // namespace
-}  // namespace unroll::testing
+}  // namespace unroll::test

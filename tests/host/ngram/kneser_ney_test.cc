@@ -5,7 +5,7 @@
 
 #include "tests/host/ngram/ngram_harness.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 namespace {
 
 // Lines "a b", "a b", "a c"; V = 5: a b c <eos> <unk>.
@@ -18,8 +18,7 @@ namespace {
 TEST(KneserNey, CorpusWorkedByHand) {
   const Vocab vocab = Vocab::parse("a\nb\nc\n<eos>\n<unk>\n", Unit::word, "hand");
   const Corpus text(Lines{{0, 1}, {0, 1}, {0, 2}}, 3);
-  const NgramModel model =
-      NgramModel::train(text, vocab, {.order = 2, .discount_fallback = true});
+  const NgramModel model = NgramModel::train(text, vocab, {.order = 2, .discount_fallback = true});
 
   const NgramInfo info = model.info();
   EXPECT_EQ(info.ngrams, (std::vector<uint64_t>{5, 5}));
@@ -49,8 +48,9 @@ TEST(KneserNey, CorpusWorkedByHand) {
   }
   std::vector<double> nats(9);
   const double sum = model.score(text, nats);
-  EXPECT_NEAR(sum, 3 * std::log(unigram[0]) + 2 * std::log(after_a[1]) + std::log(after_a[2]) +
-                       2 * std::log(after_b[3]) + std::log(after_c[3]),
+  EXPECT_NEAR(sum,
+              3 * std::log(unigram[0]) + 2 * std::log(after_a[1]) + std::log(after_a[2]) +
+                  2 * std::log(after_b[3]) + std::log(after_c[3]),
               1e-12);
 }
 
@@ -61,8 +61,8 @@ TEST_P(KneserNeyOrder, AgreesWithTheDefinition) {
   const int order = GetParam(), words = 23;
   const Lines lines = random_lines(words, 400, 7);
   const Vocab vocab = small_vocab(words);
-  const NgramModel model = NgramModel::train(Corpus(lines, words), vocab,
-                                             {.order = order, .discount_fallback = true});
+  const NgramModel model =
+      NgramModel::train(Corpus(lines, words), vocab, {.order = order, .discount_fallback = true});
   const NgramInfo info = model.info();
   std::vector<std::array<double, 3>> discounts;
   for (const auto& d : info.discounts) discounts.push_back(d.D);
@@ -180,14 +180,14 @@ TEST(KneserNey, RefusesBadInput) {
 
   message_of(ErrorKind::usage, [&] { NgramModel::train(text, vocab, {.order = 17}); });
   message_of(ErrorKind::usage, [&] { NgramModel::train(text, vocab, {.order = 0}); });
-  message_of(ErrorKind::usage,
-             [&] { NgramModel::train(text, vocab, {.order = 2, .min_count = {1, 1, 1}}); });
+  message_of(ErrorKind::usage, [&] {
+    NgramModel::train(text, vocab, {.order = 2, .min_count = {1, 1, 1}});
+  });
   message_of(ErrorKind::usage,
              [&] { NgramModel::train(text, vocab, {.order = 2, .min_count = {2}}); });
   message_of(ErrorKind::usage, [&] { NgramModel::train(text, vocab, {.order = 2, .prune = -1}); });
 
-  const NgramModel model =
-      NgramModel::train(text, vocab, {.order = 2, .discount_fallback = true});
+  const NgramModel model = NgramModel::train(text, vocab, {.order = 2, .discount_fallback = true});
   message_of(ErrorKind::usage, [&] { model.log_prob({}, 6); });
   std::vector<double> nats(foreign.size());
   message_of(ErrorKind::data, [&] { model.score(foreign, nats); });
@@ -206,4 +206,4 @@ TEST(Discounts, OutsideTheirRangeNameOrderAndFallback) {
 }
 
 }  // namespace
-}  // namespace unroll::testing
+}  // namespace unroll::test

@@ -4,7 +4,7 @@
 #include "host/mix/probability_file.h"
 #include "tests/host/ngram/ngram_harness.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 namespace {
 
 using Streams = std::vector<std::span<const double>>;
@@ -86,4 +86,4 @@ TEST(ProbabilityFile, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace unroll::testing
+}  // namespace unroll::test

@@ -5,7 +5,7 @@
 
 #include "tests/host/ngram/ngram_harness.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 namespace {
 
 constexpr int kWords = 19;
@@ -43,8 +43,7 @@ TEST(NgramFile, RefusesAnotherVocabulary) {
   const std::string path = folder.file("model.ngram");
   trained(2).save(path);
   const Vocab other = small_vocab(kWords + 1);
-  const std::string message =
-      message_of(ErrorKind::model, [&] { NgramModel::open(path, &other); });
+  const std::string message = message_of(ErrorKind::model, [&] { NgramModel::open(path, &other); });
   EXPECT_NE(message.find(other.hash()), std::string::npos) << message;
   EXPECT_NE(message.find("--vocab-of"), std::string::npos) << message;
 }
@@ -97,4 +96,4 @@ TEST(NgramFile, SurvivesDamage) {
 }
 
 }  // namespace
-}  // namespace unroll::testing
+}  // namespace unroll::test

@@ -22,7 +22,7 @@
 #include "host/ngram/ngram_model.h"
 #include "kernels/base/error.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 
 using Lines = std::vector<std::vector<int32_t>>;
 
@@ -73,7 +73,8 @@ class NaiveKneserNey {
     }
     counts_[size_t(order)] = raw[size_t(order)];
     for (size_t n = 1; n < size_t(order); ++n) {
-      for (const auto& [longer, count] : raw[n + 1]) ++counts_[n][Ngram(longer.begin() + 1, longer.end())];
+      for (const auto& [longer, count] : raw[n + 1])
+        ++counts_[n][Ngram(longer.begin() + 1, longer.end())];
       for (const auto& [ngram, count] : raw[n]) {
         if (ngram[0] == kStart) counts_[n][ngram] = count;
       }
@@ -175,4 +176,4 @@ inline NgramModel::State random_state(const NgramModel& model, std::mt19937& ran
   return state;
 }
 
-}  // namespace unroll::testing
+}  // namespace unroll::test

@@ -4,7 +4,7 @@
 #include "host/ngram/counts.h"
 #include "tests/host/ngram/ngram_harness.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 namespace {
 
 constexpr int kWords = 31;
@@ -43,9 +43,8 @@ INSTANTIATE_TEST_SUITE_P(Settings, PrunedModel,
                          ::testing::Values(NgramOptions{.order = 4, .min_count = {1, 1, 1, 2}},
                                            NgramOptions{.order = 4, .min_count = {1, 3, 2, 2}},
                                            NgramOptions{.order = 3, .prune = 1e-4},
-                                           NgramOptions{.order = 5,
-                                                        .min_count = {1, 1, 2},
-                                                        .prune = 3e-5}));
+                                           NgramOptions{
+                                               .order = 5, .min_count = {1, 1, 2}, .prune = 3e-5}));
 
 TEST_P(PrunedModel, IsSmallerAndSumsToOne) {
   const NgramModel full = trained({.order = GetParam().order}), pruned = trained(GetParam());
@@ -114,4 +113,4 @@ TEST(EntropyPruning, DropsWhatChangesTheDistributionLeast) {
 }
 
 }  // namespace
-}  // namespace unroll::testing
+}  // namespace unroll::test

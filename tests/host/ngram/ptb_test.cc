@@ -7,7 +7,7 @@
 #include "host/ngram/cache.h"
 #include "tests/host/ngram/ngram_harness.h"
 
-namespace unroll::testing {
+namespace unroll::test {
 namespace {
 
 class PennTreebank : public ::testing::Test {
@@ -86,8 +86,9 @@ TEST_F(PennTreebank, FiveGramCountsDiscountsAndCaches) {
     const char* caches;
     double valid, test;
   };
-  for (const Cached& c : {Cached{"unigram:200", 130.26, 126.77}, Cached{"decay:100", 128.61, 125.21},
-                          Cached{"unigram:500,bigram:500", 124.77, 121.00}}) {
+  for (const Cached& c :
+       {Cached{"unigram:200", 130.26, 126.77}, Cached{"decay:100", 128.61, 125.21},
+        Cached{"unigram:500,bigram:500", 124.77, 121.00}}) {
     std::vector<std::vector<double>> valid = {on_valid}, test = {on_test};
     for (const CacheSpec& spec : parse_cache_specs(c.caches)) {
       valid.push_back(cache_probabilities(spec, valid_, vocab_.size(), on_valid));
@@ -104,4 +105,4 @@ TEST_F(PennTreebank, FiveGramCountsDiscountsAndCaches) {
 }
 
 }  // namespace
-}  // namespace unroll::testing
+}  // namespace unroll::test
