@@ -1,5 +1,5 @@
 # Recipes are files for people and part of the program: their texts become one generated source.
-set(UNROLL_RECIPES zaremba-small zaremba-medium zaremba-large char-small demo)
+set(UNROLL_RECIPES zaremba-small zaremba-medium zaremba-large char-small demo kn5)
 
 # unroll_embed_recipes(TARGET): adds models/recipes/recipes.h and the texts to a target.
 function(unroll_embed_recipes target)

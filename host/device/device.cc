@@ -40,6 +40,8 @@ Device Device::cpu(int threads) {
   return d;
 }
 
+bool Device::built_with_cuda() { return kBuiltWithCuda; }
+
 Device Device::none() {
   Device d;
   d.kind_ = DeviceKind::none;

@@ -25,6 +25,8 @@ class Device {
   // Whether this build has CUDA and a supported GPU answers; `why_not` says what is missing.
   static bool cuda_available(std::string* why_not = nullptr);
 
+  static bool built_with_cuda();
+
   DeviceKind kind() const { return kind_; }
   int ordinal() const { return ordinal_; }
   int threads() const { return threads_; }

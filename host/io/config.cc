@@ -5,6 +5,7 @@
 
 #include <toml++/toml.h>
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <sstream>
 
@@ -51,6 +52,18 @@ std::vector<std::string> split_list(std::string_view text) {
   return items;
 }
 
+// ", LSTM is a value of cell (--cell lstm)", or "" where no setting has such a choice.
+std::string other_setting_with(std::string_view value) {
+  std::string lower(value);
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char ch) {
+    return char(std::tolower(ch));
+  });
+  for (const Setting& s : settings())
+    if (std::find(s.choices.begin(), s.choices.end(), lower) != s.choices.end())
+      return "; " + lower + " is a value of " + s.key + ": " + s.flag() + " " + lower;
+  return "";
+}
+
 void set_value(Config& c, const Setting& s, std::string_view value, const std::string& where) {
   switch (s.kind) {
     case SettingKind::integer: {
@@ -91,7 +104,7 @@ void set_value(Config& c, const Setting& s, std::string_view value, const std::s
     case SettingKind::choice:
       if (std::find(s.choices.begin(), s.choices.end(), value) == s.choices.end())
         usage(where + ": " + s.key + " = " + quoted(value) + ", expected " + s.range_text() +
-              did_you_mean(value, s.choices));
+              did_you_mean(value, s.choices) + other_setting_with(value));
       [[fallthrough]];
     case SettingKind::text:
       c.*std::get<std::string Config::*>(s.field) = std::string(value);
@@ -225,6 +238,18 @@ std::string Config::to_toml() const {
   return out;
 }
 
+std::vector<uint64_t> Config::cutoff_counts() const {
+  std::vector<uint64_t> counts;
+  for (const std::string& item : split_list(cutoffs)) {
+    const auto n = parse_integer(item);
+    if (!n || *n < 1)
+      usage("cutoffs = '" + cutoffs +
+            "', expected one whole number of 1 or more per order, lowest first, e.g. 1,1,2");
+    counts.push_back(uint64_t(*n));
+  }
+  return counts;
+}
+
 std::optional<double> Config::init_radius() const {
   if (!init.starts_with("uniform:")) return {};
   return parse_real(std::string_view(init).substr(8));
@@ -245,6 +270,13 @@ void Config::validate() const {
     usage(
         "vocab names a finished vocabulary, and vocab_size and min_count are for making one; "
         "leave out vocab, or set vocab_size = 0 and min_count = 1");
+  if (!vocab_of.empty() && (!vocab.empty() || vocab_size > 0 || min_count > 1))
+    usage(
+        "vocab_of takes the vocabulary of a model, and vocab, vocab_size and min_count give "
+        "another; leave them out, or leave out vocab_of");
+  if (cutoff_counts().size() > size_t(order))
+    usage("cutoffs = '" + cutoffs + "' has more numbers than order = " + std::to_string(order) +
+          "; give at most one per order, lowest first");
   if (forget_bias != 0 && cell != "lstm")
     usage("forget_bias = " + fmt::format("{}", forget_bias) + " needs cell = \"lstm\", a " + cell +
           " cell has no forget gate; set forget_bias = 0");

@@ -16,10 +16,12 @@ struct Config {
   std::vector<std::string> train, valid, test;  // files; "-" is standard input
   std::string unit = "word";                    // word | char
   std::string vocab;                            // file with one word per line; "" makes one
+  std::string vocab_of;                         // model whose vocabulary is used; "" is none
   int64_t vocab_size = 0;                       // 0: no limit
   int64_t min_count = 1;
   std::string batching = "stream";  // stream | sentence
   // model
+  std::string model = "recurrent";  // recurrent | ngram
   std::string cell = "lstm";
   int64_t layers = 2, emb = 200, hidden = 200;
   bool tied = false, residual = false;
@@ -28,6 +30,12 @@ struct Config {
   double forget_bias = 0;        // added to the LSTM's initial forget bias
   double dropout = 0;
   std::string dropout_kind = "standard";  // standard | locked
+  // n-gram model
+  int64_t order = 5;
+  std::string cutoffs;  // "1,1,2": smallest count kept, by order
+  double prune = 0;
+  bool discount_fallback = false;
+  int64_t memory = int64_t(4) << 30;  // bytes
   // optimiser
   std::string loss = "mean";       // mean | sum_time
   std::string optimizer = "adam";  // sgd | adam
@@ -74,6 +82,9 @@ struct Config {
 
   // Throws Error(usage) for settings that do not fit together: why, and the fix.
   void validate() const;
+
+  // The numbers of `cutoffs`. Throws Error(usage) where it is no list of them.
+  std::vector<uint64_t> cutoff_counts() const;
 
   // R of init = "uniform:R"; nothing for init = "pytorch".
   std::optional<double> init_radius() const;

@@ -31,7 +31,7 @@ RunDir RunDir::create(const std::string& path) {
   const RunDir run{without_slash(path)};
   std::error_code error;
   if (fs::exists(run.state(), error) || fs::exists(run.model(), error) ||
-      fs::exists(run.log(), error))
+      fs::exists(run.ngram(), error) || fs::exists(run.log(), error))
     throw Error(ErrorKind::usage, run.path + ": already holds a run; continue it with --resume " +
                                       run.path + ", or choose another --out");
   fs::create_directories(run.path, error);
@@ -51,23 +51,26 @@ RunDir RunDir::open(const std::string& path) {
     throw Error(ErrorKind::usage, run.path + ": has no state.safetensors to resume from" +
                                       (fs::exists(run.model(), error)
                                            ? "; its weights alone: --init-from " + run.model()
+                                       : fs::exists(run.ngram(), error)
+                                           ? "; an n-gram model is trained in one go"
                                            : "; " + fix));
   return run;
 }
 
 std::string resolve_model(const std::string& argument) {
   const fs::file_status status =
-      status_or_throw(argument, "MODEL is a run directory or a .safetensors file");
+      status_or_throw(argument, "MODEL is a run directory, a .safetensors file or an n-gram model");
   if (!fs::is_directory(status)) return argument;
   const RunDir run{without_slash(argument)};
   std::error_code error;
   if (fs::exists(run.model(), error)) return run.model();
+  if (fs::exists(run.ngram(), error)) return run.ngram();
   throw Error(
       ErrorKind::usage,
       run.path + ": has no model.safetensors" +
           (fs::exists(run.state(), error)
                ? "; it is written after the first validation, continue with --resume " + run.path
-               : "; MODEL is a run directory or a .safetensors file"));
+               : "; MODEL is a run directory, a .safetensors file or an n-gram model"));
 }
 
 }  // namespace unroll

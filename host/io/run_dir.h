@@ -9,6 +9,7 @@ struct RunDir {
   std::string path;
 
   std::string model() const { return path + "/model.safetensors"; }  // best on validation
+  std::string ngram() const { return path + "/model.ngram"; }        // n-gram model
   std::string state() const { return path + "/state.safetensors"; }  // latest, to resume
   std::string config() const { return path + "/config.toml"; }
   std::string log() const { return path + "/log.jsonl"; }
@@ -23,7 +24,7 @@ struct RunDir {
   static RunDir open(const std::string& path);
 };
 
-// The file that a MODEL argument means: a .safetensors file itself, or the model of a run
+// The file that a MODEL argument means: a .safetensors or n-gram file itself, or the model of a run
 // directory. Throws Error(usage) with path, errno text and fix.
 std::string resolve_model(const std::string& argument);
 

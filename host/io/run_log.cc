@@ -107,6 +107,7 @@ void RunLog::truncate_to_step(const std::string& path, int64_t step) {
   for (const Line& line : parse_lines(path, text)) {
     const auto at = line.json.find("step");
     if (at != line.json.end() && at->is_number() && at->get<double>() > double(step)) break;
+    if (line.json.value("kind", "") == "end") break;  // what comes now goes on beyond it
     end = line.end;
   }
   if (end < text.size()) write_file(path, std::string_view(text).substr(0, end));

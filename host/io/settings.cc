@@ -21,7 +21,7 @@ std::string underscored(std::string_view key) {
 // clang-format off
 std::vector<Setting> make_table() {
   using C = Config;
-  const char *data = "Data", *model = "Model", *optimise = "Optimise", *stop = "Stop",
+  const char *data = "Data", *model = "Model", *ngram = "N-gram", *optimise = "Optimise", *stop = "Stop",
              *report = "Report", *system = "System";
   return {
     {"train", data, K::list, &C::train, 0, 0, {}, {},
@@ -31,6 +31,8 @@ std::vector<Setting> make_table() {
     {"unit", data, K::choice, &C::unit, 0, 0, {"word", "char"}, {}, "what a token is"},
     {"vocab", data, K::text, &C::vocab, 0, 0, {}, {},
      "vocabulary file, one word per line; without it one is made from the training text"},
+    {"vocab_of", data, K::text, &C::vocab_of, 0, 0, {}, {},
+     "run directory or model file whose vocabulary to use"},
     {"vocab_size", data, K::integer, &C::vocab_size, 0, kMany, {}, {},
      "keep the most frequent words only; 0 keeps all"},
     {"min_count", data, K::integer, &C::min_count, 1, kMany, {}, {},
@@ -38,8 +40,10 @@ std::vector<Setting> make_table() {
     {"batching", data, K::choice, &C::batching, 0, 0, {"stream", "sentence"}, {},
      "stream: parallel lanes of the text, state carried over; sentence: lines are independent"},
 
-    {"cell", model, K::choice, &C::cell, 0, 0, {"tanh", "relu", "lstm", "gru"},
-     {"rnn_type", "model"}, "recurrent cell"},
+    {"model", model, K::choice, &C::model, 0, 0, {"recurrent", "ngram"}, {},
+     "recurrent: a neural network; ngram: modified Kneser-Ney"},
+    {"cell", model, K::choice, &C::cell, 0, 0, {"tanh", "relu", "lstm", "gru"}, {"rnn_type"},
+     "recurrent cell"},
     {"layers", model, K::integer, &C::layers, 1, 64, {}, {"nlayers", "num_layers"},
      "recurrent layers"},
     {"emb", model, K::integer, &C::emb, 1, 65536, {}, {"emsize", "embedding_dim", "dim_emb"},
@@ -61,6 +65,16 @@ std::vector<Setting> make_table() {
      "share of units set to zero between layers while training"},
     {"dropout_kind", model, K::choice, &C::dropout_kind, 0, 0, {"standard", "locked"}, {},
      "standard: a fresh mask at each step; locked: one mask per chunk"},
+
+    {"order", ngram, K::integer, &C::order, 1, 16, {}, {}, "longest n-gram, in words"},
+    {"cutoffs", ngram, K::text, &C::cutoffs, 0, 0, {}, {"cutoff"},
+     "by order, seldomer n-grams are dropped: 1,1,2 wants 3-grams seen twice; \"\" keeps all"},
+    {"prune", ngram, K::real, &C::prune, 0, 0.999999, {}, {},
+     "drop n-grams whose loss raises perplexity by less than this share, e.g. 1e-8; 0 drops none"},
+    {"discount_fallback", ngram, K::boolean, &C::discount_fallback, 0, 0, {}, {},
+     "use discounts 0.5, 1, 1.5 where a text is too small or too regular to estimate them"},
+    {"memory", ngram, K::bytes, &C::memory, 1 << 20, kMany, {}, {},
+     "bytes for counting; beyond them temporary files are used"},
 
     {"loss", optimise, K::choice, &C::loss, 0, 0, {"mean", "sum_time"}, {},
      "what lr and clip refer to: mean over time and batch, or sum over time and mean over "

@@ -80,9 +80,13 @@ void write_probabilities(const std::string& path, std::span<const double> p) {
   write_file(path, content);
 }
 
-std::vector<double> read_probabilities(const std::string& path, uint64_t tokens) {
+std::vector<double> read_probabilities(const std::string& path) {
   const std::string content = read_file(path);
-  std::vector<double> p = is_text(path) ? read_text(path, content) : read_floats(path, content);
+  return is_text(path) ? read_text(path, content) : read_floats(path, content);
+}
+
+std::vector<double> read_probabilities(const std::string& path, uint64_t tokens) {
+  std::vector<double> p = read_probabilities(path);
   if (p.size() != tokens) {
     fail(path, fmt::format("holds {} probabilities, the text has {} tokens", p.size(), tokens));
   }

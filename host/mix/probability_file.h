@@ -20,5 +20,7 @@ void write_probabilities(const std::string& path, std::span<const double> p);
 // Reads a file of `tokens` probabilities. Throws Error(usage) if it cannot be opened, Error(data)
 // naming the line or the byte offset where it holds another number of values or one outside [0, 1].
 std::vector<double> read_probabilities(const std::string& path, uint64_t tokens);
+// The same of a text whose length is not known yet: all values of the file.
+std::vector<double> read_probabilities(const std::string& path);
 
 }  // namespace unroll

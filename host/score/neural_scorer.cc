@@ -79,14 +79,15 @@ void NeuralScorer::score_lines(const std::vector<TokenLine>& lines, std::vector<
     const size_t count = std::min(B, order.size() - first);
     const size_t longest = lines[order[first]].size();
     for (size_t start = 0; start < longest; start += size_t(shape_.T)) {
-      chunk.T = shape_.T;
+      // Whole eights, so that few shapes occur.
+      chunk.T = int(std::min(size_t(shape_.T), (longest - start + 7) / 8 * 8));
       const size_t N = size_t(chunk.T) * B;
       chunk.input.assign(N, vocab_.eos());
       chunk.target.assign(N, -1);
       chunk.keep.assign(B, start > 0 ? 1 : 0);
       for (size_t b = 0; b < count; ++b) {
         const TokenLine& line = lines[order[first + b]];
-        for (size_t t = 0; t < size_t(shape_.T) && start + t < line.size(); ++t) {
+        for (size_t t = 0; t < size_t(chunk.T) && start + t < line.size(); ++t) {
           chunk.input[t * B + b] = start + t == 0 ? vocab_.eos() : line[start + t - 1];
           chunk.target[t * B + b] = line[start + t];
         }
@@ -94,7 +95,7 @@ void NeuralScorer::score_lines(const std::vector<TokenLine>& lines, std::vector<
       const std::vector<double> scores = scheduler_.score(chunk, state_);
       for (size_t b = 0; b < count; ++b) {
         const size_t line = order[first + b];
-        for (size_t t = 0; t < size_t(shape_.T) && start + t < lines[line].size(); ++t)
+        for (size_t t = 0; t < size_t(chunk.T) && start + t < lines[line].size(); ++t)
           nats[line][start + t] = scores[t * B + b];
       }
     }

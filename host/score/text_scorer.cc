@@ -38,6 +38,7 @@ void score_text(TokenScorer& scorer, TextSource& source,
     if (tokens >= scorer.tokens_at_once()) flush();
   }
   flush();
+  scorer.end_of_text();
 }
 
 void TextTotals::add(const ScoredLine& line) {

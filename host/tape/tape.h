@@ -20,12 +20,11 @@
 namespace unroll {
 
 // Not train or evaluate: dynamic evaluation records without noise, Monte-Carlo dropout has noise without
-// recording. `penalties` asks for terms beside the cross entropy.
+// recording.
 struct Mode {
   bool record = false;
   bool noise = false;
-  bool penalties = false;
-  static constexpr Mode training() { return {true, true, true}; }
+  static constexpr Mode training() { return {true, true}; }
   static constexpr Mode evaluation() { return {}; }
 };
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "host/data/chunk.h"
+#include "host/data/corpus.h"
+#include "host/score/token_scorer.h"
 #include "host/train/scheduler.h"
 
 namespace unroll {
@@ -16,5 +18,8 @@ struct CorpusLoss {
 // that is the exact figure to report: one stream, <eos> read first, every token scored. With B lanes it starts B
 // times from the zero state: cheaper, for validation during training.
 CorpusLoss evaluate_corpus(Scheduler& scheduler, const State& state, ChunkSource& source);
+
+// The same through a scorer, line by line.
+CorpusLoss evaluate_lines(TokenScorer& scorer, const Corpus& corpus);
 
 }  // namespace unroll

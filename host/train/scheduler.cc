@@ -49,8 +49,7 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   Chunk chunk = inputs_.chunk(key.T, key.B, key.has_lengths);
   chunk.logits_bytes = options_.logits_bytes;
   const bool training = key.kind == Kind::train;
-  Mode mode = training ? Mode::training() : Mode::evaluation();
-  mode.noise = mode.noise || options_.noise_in_evaluation;
+  const Mode mode = training ? Mode::training() : Mode::evaluation();
   Tape tape(exec, arena_, params_, mode, inputs_.mask_counter(), !key.first);
 
   if (key.kind == Kind::next_word) {

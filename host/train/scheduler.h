@@ -39,7 +39,6 @@ class Scheduler {
     int max_lanes = 0;     // largest B
     bool eager = false;    // never capture
     size_t logits_bytes = size_t(256) << 20;
-    bool noise_in_evaluation = false;  // Monte-Carlo dropout
   };
   // Borrows everything; `optimizer` may be null where nothing is trained.
   Scheduler(const Backend& backend, const LanguageModel& model, const ParamStore& params,

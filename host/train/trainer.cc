@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
+
+#include <fmt/format.h>
 
 #include "host/data/lanes.h"
 #include "host/data/sentences.h"
 #include "host/io/plot.h"
 #include "host/optim/lr_schedule.h"
-#include "host/score/generator.h"
 #include "host/score/neural_scorer.h"
 #include "host/train/memory_estimate.h"
 #include "host/train/weights_file.h"
@@ -21,7 +21,6 @@ namespace {
 constexpr double kReportEvery = 0.5;    // seconds between progress reports
 constexpr int64_t kNonfiniteLimit = 10;  // skipped updates in a row that mean divergence
 constexpr int kMaxRollbacks = 3;         // the third ends the run
-constexpr int kSampleWords = 40;
 
 double now() {
   using namespace std::chrono;
@@ -107,9 +106,9 @@ void Trainer::resume() {
   std::string warning;
   state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
                                s_.data.vocab->hash(), &warning);
-  if (!warning.empty()) s_.observer->message("warning: " + warning);
+  if (!warning.empty()) s_.observer->warning(warning);
   RunLog::truncate_to_step(s_.run.log(), state_.step);
-  state_.finished = false;  // there may be more to do under new limits
+  saved_step_ = state_.step;
 }
 
 void Trainer::train_chunk() {
@@ -125,7 +124,7 @@ void Trainer::train_chunk() {
                                                      : double(std::max<int64_t>(1, chunk_.tokens)));
   scalars.weight /= double(config_.accum);
   scheduler_->train(chunk_, carried_, scalars, first, last);
-  since_tokens_ += chunk_.tokens;
+  lap_tokens_ += chunk_.tokens;
   session_tokens_ += chunk_.tokens;
   ++state_.mask_step;
   ++state_.chunk;
@@ -133,7 +132,7 @@ void Trainer::train_chunk() {
   if (last) ++state_.step;
 }
 
-void Trainer::collect() {
+bool Trainer::collect() {
   for (const StepFigures& step : scheduler_->take_figures()) {
     if (std::isfinite(step.norm2)) {
       state_.nats += step.nats;
@@ -147,84 +146,47 @@ void Trainer::collect() {
       ++state_.skipped;
     }
   }
-  if (state_.nonfinite >= kNonfiniteLimit) roll_back();
+  if (state_.nonfinite < kNonfiniteLimit) return true;
+  roll_back(fmt::format("the gradient was not finite for {} updates in a row", state_.nonfinite));
+  return false;
 }
 
-void Trainer::roll_back() {
-  const int64_t step = state_.step;
-  ++rollbacks_;
-  if (rollbacks_ >= kMaxRollbacks)
+void Trainer::roll_back(const std::string& why) {
+  const int64_t step = state_.step, rollbacks = state_.rollbacks + 1;
+  const double lr = rate(), factor = state_.lr_factor * 0.5, seconds = state_.seconds;
+  if (rollbacks >= kMaxRollbacks)
     throw Error(ErrorKind::divergence,
-                "training diverged at step " + std::to_string(step) + ": " +
-                    std::to_string(kMaxRollbacks) +
-                    " times the gradient was not finite for " + std::to_string(kNonfiniteLimit) +
-                    " updates in a row, at last with learning rate " + std::to_string(rate()) +
-                    "; lower --lr or --clip. The last good state is in " + s_.run.state());
-  const double factor = state_.lr_factor * 0.5, seconds = state_.seconds;
+                fmt::format("training diverged {} times, at last at step {} with learning rate {:g}: {}; "
+                            "lower --lr or --clip. The last good state, step {}, is {}",
+                            rollbacks, step, lr, why, saved_step_, s_.run.state()));
   prefetch_.reset();
+  micro_ = 0;
   state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
                                s_.data.vocab->hash(), nullptr);
   state_.lr_factor = factor;
+  state_.rollbacks = rollbacks;
   state_.seconds = seconds;
-  micro_ = 0;
   log_.reset();
   RunLog::truncate_to_step(s_.run.log(), state_.step);
   log_ = std::make_unique<RunLog>(s_.run.log());
   log_->append(LogRecord().add("kind", "rollback").add("step", state_.step).add("lr", rate()));
   chunks_ = source_->chunks(state_.epoch);
   prefetch_ = std::make_unique<Prefetch>(*source_, state_.epoch, state_.chunk);
-  s_.observer->message("warning: the gradient was not finite for " +
-                       std::to_string(kNonfiniteLimit) + " updates up to step " +
-                       std::to_string(step) + "; back to step " + std::to_string(state_.step) +
-                       " with learning rate " + std::to_string(rate()));
+  s_.observer->warning(fmt::format(
+      "training diverged at step {}, with learning rate {:g}: {}; back to step {}, on with {:g}", step,
+      lr, why, state_.step, rate()));
+  save();  // a resumed run goes on with the lower rate
 }
 
-void Trainer::log_training() {
-  if (state_.tokens == 0) return;
-  const double loss = state_.nats / double(state_.tokens);
-  log_->append(LogRecord()
-                   .add("kind", "train")
-                   .add("step", state_.step)
-                   .add("epoch", state_.epoch + 1)
-                   .add("loss", loss)
-                   .add("ppl", std::exp(loss))
-                   .add("norm", state_.norm)
-                   .add("lr", rate())
-                   .add("words_per_second", shown_rate_)
-                   .add("seconds", state_.seconds));
-  events_->scalar("train/loss", loss, state_.step);
-  events_->scalar("train/lr", rate(), state_.step);
-  events_->scalar("train/norm", state_.norm, state_.step);
-  report(true);
-  state_.nats = 0;
-  state_.tokens = 0;
-}
-
-void Trainer::report(bool logged) {
-  TrainObserver::Progress p{};
-  p.epoch = state_.epoch + 1;
-  p.epochs = config_.epochs;
-  p.chunk = state_.chunk;
-  p.chunks = chunks_;
-  p.step = state_.step;
-  p.loss = state_.tokens ? state_.nats / double(state_.tokens) : NAN;
-  p.words_per_second = shown_rate_;
-  p.lr = rate();
-  p.norm = state_.norm;
-  p.eta_seconds = -1;
-  if (config_.epochs > 0 && state_.mask_step > 0) {
-    const double done = double(state_.epoch) + double(state_.chunk) / double(chunks_);
-    if (done > 0) p.eta_seconds = state_.seconds * (double(config_.epochs) - done) / done;
-  }
-  p.logged = logged;
-  s_.observer->progress(p);
-}
-
-void Trainer::validate() {
+bool Trainer::validate() {
   const double start = now();
   auto source = evaluation_source(*s_.data.valid, int(config_.eval_batch), int(config_.bptt));
   const double loss = evaluate_corpus(*scheduler_, valid_state_, *source).loss();
-  last_validation_ = state_.step;
+  if (!std::isfinite(loss)) {
+    roll_back("the validation loss is not finite");
+    return false;
+  }
+  state_.valid_step = state_.step;
   const bool best = loss < state_.best_loss;
   if (best) {
     state_.best_loss = loss;
@@ -242,55 +204,23 @@ void Trainer::validate() {
       state_.lr_stalled = 0;
     }
   }
-  log_->append(LogRecord()
-                   .add("kind", "valid")
-                   .add("step", state_.step)
-                   .add("epoch", state_.epoch + 1)
-                   .add("loss", loss)
-                   .add("ppl", std::exp(loss))
-                   .add("best_ppl", std::exp(state_.best_loss))
-                   .add("stalled", state_.stalled)
-                   .add("seconds", state_.seconds));
-  events_->scalar("valid/loss", loss, state_.step);
-  TrainObserver::Validation v{};
-  v.epoch = state_.epoch + 1;
-  v.step = state_.step;
-  v.loss = loss;
-  v.best_loss = state_.best_loss;
-  v.best_epoch = state_.best_epoch;
-  v.stalled = state_.stalled;
-  v.patience = config_.patience;
-  v.seconds = now() - start;
-  v.is_best = best;
-  v.lanes = int(config_.eval_batch);
-  s_.observer->validation(v);
-}
-
-void Trainer::write_sample() {
-  NeuralNextWord next(*s_.backend, *s_.model, *s_.params, *scheduler_, *s_.data.vocab);
-  SamplingOptions options;
-  options.length = s_.data.vocab->unit() == Unit::word ? kSampleWords : 5 * kSampleWords;
-  options.temperature = 0.8;
-  options.seed = uint64_t(config_.seed);
-  const Generated text = generate(next, {}, options, int(state_.epoch));
-  const std::string words = s_.data.vocab->decode(text.ids);
-  std::ofstream(s_.run.samples(), std::ios::app)
-      << "--- step " << state_.step << "\n" << words << "\n";
-  s_.observer->sample(words);
+  log_validation(loss, best, now() - start);
+  return true;
 }
 
 void Trainer::save() {
-  collect();
+  if (!collect()) return;  // rolled back, and saved
   last_save_ = now();
   // While updates are being skipped the carried state is no good: the former file stays the one to go back to.
   if (state_.nonfinite > 0) return;
+  if (log_) log_->sync();  // the state takes its lines for granted
+  saved_step_ = state_.step;
   save_training_state(s_.run.state(), state_, *s_.backend, *s_.params, *optimizer_, carried_,
                       config_, s_.data.vocab->hash());
 }
 
 void Trainer::finish_epoch() {
-  collect();
-  validate();
+  if (!collect() || !validate()) return;  // rolled back
   ++state_.epoch;
   state_.chunk = 0;
   chunks_ = source_->chunks(state_.epoch);
@@ -305,6 +235,7 @@ bool Trainer::should_stop(TrainResult::Why* why) const {
     *why = w;
     return true;
   };
+  if (micro_ != 0) return false;  // gradients of a started update are not saved
   if (s_.stop && s_.stop->load() != 0) return because(Why::stopped);
   if (config_.max_steps > 0 && state_.step >= config_.max_steps) return because(Why::max_steps);
   if (config_.max_time > 0 && state_.seconds >= config_.max_time) return because(Why::max_time);
@@ -314,74 +245,67 @@ bool Trainer::should_stop(TrainResult::Why* why) const {
   return false;
 }
 
+CorpusLoss Trainer::evaluate_whole(const Corpus& corpus) {
+  const int lanes = int(config_.eval_batch), T = int(config_.bptt);
+  if (config_.batching == "sentence") {
+    NeuralScorer scorer(*s_.backend, *s_.model, *s_.params, *scheduler_, *s_.data.vocab, Reset::line,
+                        {lanes, T});
+    return evaluate_lines(scorer, corpus);
+  }
+  Lanes source(corpus, 1, int(config_.batch) * T, LaneForm::evaluate);
+  return evaluate_corpus(*scheduler_, stream_state_, source);
+}
+
 TrainResult Trainer::run() {
-  log_ = std::make_unique<RunLog>(s_.run.log());
-  events_ = std::make_unique<EventWriter>(s_.run.tensorboard(), state_.step > 0 ? state_.step : -1);
   chunks_ = source_->chunks(state_.epoch);
   prefetch_ = std::make_unique<Prefetch>(*source_, state_.epoch, state_.chunk);
   // A first state, so that there is always one to go back to, and so that a full disk shows now.
   if (state_.step == 0) save();
+  log_ = std::make_unique<RunLog>(s_.run.log());
+  events_ = std::make_unique<EventWriter>(s_.run.tensorboard(), state_.step > 0 ? state_.step : -1);
   last_save_ = last_report_ = now();
 
   TrainResult result;
+  const auto done = [&] {
+    if (!should_stop(&result.why) || !collect()) return false;
+    return result.why == TrainResult::Why::stopped || state_.valid_step == state_.step || validate();
+  };
   double lap = now();
-  while (!should_stop(&result.why)) {
+  while (!done()) {
     train_chunk();
     if (micro_ != 0) continue;
     const double t = now();
     state_.seconds += t - lap;
-    since_seconds_ += t - lap;
+    lap_seconds_ += t - lap;
     session_seconds_ += t - lap;
     lap = t;
-    const bool log_now = config_.log_every > 0 && state_.step % config_.log_every == 0;
-    if (log_now || t - last_report_ >= kReportEvery) {
-      collect();
-      if (since_seconds_ > 0) shown_rate_ = double(since_tokens_) / since_seconds_;
-      since_tokens_ = 0;
-      since_seconds_ = 0;
-      last_report_ = t;
+    const bool log_now = state_.step % config_.log_every == 0;
+    if ((log_now || t - last_report_ >= kReportEvery) && collect()) {
       if (log_now)
         log_training();
       else
         report(false);
+      last_report_ = t;
     }
-    if (state_.chunk == chunks_) {
+    if (state_.chunk == chunks_)
       finish_epoch();
-      lap = now();
-    } else if (config_.save_every > 0 && now() - last_save_ >= config_.save_every) {
+    else if (config_.save_every > 0 && now() - last_save_ >= config_.save_every)
       save();
-      lap = now();
-    }
+    else
+      continue;
+    lap = now();
   }
   save();
   result.words_per_second = session_seconds_ > 0 ? double(session_tokens_) / session_seconds_ : 0;
-  if (result.why == TrainResult::Why::stopped) {
-    result.state = state_;
-    return result;
-  }
-  if (last_validation_ != state_.step && state_.step > state_.best_step) {
-    validate();
-    save();
-    write_plot(s_.run.log(), s_.run.plot(), s_.run.path);
-  }
-
-  // The figures to report: the best model, one stream, every token.
-  load_weights(ModelFile(s_.run.model()), *s_.backend, *s_.params, config_.cell);
-  const int T = int(config_.batch * config_.bptt);
-  const auto whole = [&](const Corpus& corpus) {
-    const bool sentences = config_.batching == "sentence";
-    auto source = evaluation_source(corpus, sentences ? int(config_.eval_batch) : 1,
-                                    sentences ? int(config_.bptt) : T);
-    return evaluate_corpus(*scheduler_, sentences ? valid_state_ : stream_state_, *source);
-  };
-  result.valid = whole(*s_.data.valid);
-  if (s_.data.test) result.test = whole(*s_.data.test);
-  LogRecord end;
-  end.add("kind", "end").add("step", state_.step).add("valid_ppl", std::exp(result.valid.loss()));
-  if (s_.data.test) end.add("test_ppl", std::exp(result.test.loss()));
-  end.add("seconds", state_.seconds);
-  log_->append(end);
   result.state = state_;
+  if (result.why == TrainResult::Why::stopped) return result;
+  write_plot(s_.run.log(), s_.run.plot(), s_.run.path);
+
+  // The figures to report: the best model, every token.
+  load_weights(ModelFile(s_.run.model()), *s_.backend, *s_.params, config_.cell);
+  result.valid = evaluate_whole(*s_.data.valid);
+  if (s_.data.test) result.test = evaluate_whole(*s_.data.test);
+  log_end(result);
   return result;
 }
 

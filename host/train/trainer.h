@@ -48,7 +48,7 @@ class TrainObserver {
   };
   virtual void validation(const Validation&) {}
   virtual void sample(const std::string& /*text*/) {}
-  virtual void message(const std::string& /*line*/) {}
+  virtual void warning(const std::string& /*text*/) {}
 };
 
 // What a run will need, in bytes, before its first step.
@@ -65,7 +65,9 @@ struct MemoryEstimate {
 struct TrainResult {
   enum class Why { epochs, max_steps, max_time, patience, stopped } why = Why::epochs;
   TrainingState state;
-  CorpusLoss valid, test;       // of the best model, one stream each; test empty without a test text
+  // Of the best model: each text as one stream from the zero state, or, with sentence batching, every line from
+  // the zero state. Every token is scored. test is empty without a test text.
+  CorpusLoss valid, test;
   double words_per_second = 0;  // of training alone
 };
 
@@ -97,15 +99,20 @@ class Trainer {
   std::unique_ptr<ChunkSource> evaluation_source(const Corpus& corpus, int lanes, int T) const;
   double rate() const;
   void train_chunk();
-  void collect();
-  void log_training();
-  void report(bool logged);
-  void validate();
+  // False where training diverged and was set back to the last saved state; the same below.
+  bool collect();
+  bool validate();
+  void roll_back(const std::string& why);
   void save();
-  void roll_back();
   void finish_epoch();
-  void write_sample();
   bool should_stop(TrainResult::Why* why) const;
+  CorpusLoss evaluate_whole(const Corpus& corpus);
+  // trainer_reports.cc
+  void report(bool logged);
+  void log_training();
+  void log_validation(double loss, bool best, double seconds);
+  void log_end(const TrainResult& result);
+  void write_sample();
 
   Setup s_;
   const Config& config_;
@@ -121,13 +128,12 @@ class Trainer {
   HostChunk chunk_;
   int64_t chunks_ = 0;        // of the current epoch
   int64_t micro_ = 0;         // chunks since the last update
-  int64_t since_tokens_ = 0;  // tokens trained on since `since_seconds_`, for words per second
-  double since_seconds_ = 0, shown_rate_ = 0;
+  int64_t lap_tokens_ = 0;    // since the last line of the log
+  double lap_seconds_ = 0;
   int64_t session_tokens_ = 0;
   double session_seconds_ = 0;  // of training in this process
   double last_report_ = 0, last_save_ = 0;
-  int rollbacks_ = 0;
-  int64_t last_validation_ = -1;  // its step
+  int64_t saved_step_ = 0;
 };
 
 }  // namespace unroll

@@ -25,6 +25,8 @@ void visit_fields(S& s, Visit&& visit) {
   visit("log_norm", s.norm);
   visit("nonfinite", s.nonfinite);
   visit("skipped", s.skipped);
+  visit("rollbacks", s.rollbacks);
+  visit("valid_step", s.valid_step);
   visit("seconds", s.seconds);
 }
 
@@ -52,7 +54,6 @@ void save_training_state(const std::string& path, const TrainingState& s, const 
                          const Config& config, const std::string& vocab_hash) {
   StateMap map;
   visit_fields(s, [&](const char* name, const auto& value) { map.put(name, value); });
-  map.put("finished", int64_t(s.finished));
   map.put("config", config.to_toml());
   map.put("vocab_hash", vocab_hash);
   map.put("device", backend.device().name());
@@ -91,7 +92,6 @@ TrainingState load_training_state(const std::string& path, const Backend& backen
     else
       value = file.integer(name);
   });
-  s.finished = file.integer("finished") != 0;
   for (const Block& b : blocks(params, optimizer, carried)) {
     std::vector<char> copy(b.bytes);
     file.copy(b.name, "U8", copy.data(), b.bytes);

@@ -27,8 +27,9 @@ struct TrainingState {
   double norm = 0;         // of the last update's gradient, before clipping
   int64_t nonfinite = 0;   // updates in a row skipped because the norm was not finite
   int64_t skipped = 0;     // in all
+  int64_t rollbacks = 0;   // after divergence
+  int64_t valid_step = -1;  // of the last validation
   double seconds = 0;      // of training so far
-  bool finished = false;
 };
 
 // Writes a run's state file: all a resumed run needs. Reads the device, so it waits for it.

@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "kernels/base/cuda_dtype.cuh"
+#include "kernels/base/exec.h"
 #include "kernels/base/reduce.cuh"
 
 namespace unroll::cuda {

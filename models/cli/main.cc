@@ -1,13 +1,16 @@
 // unroll: trains, evaluates and samples recurrent language models.
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <vector>
 
+#include "host/device/device.h"
 #include "host/io/checkpoint.h"
 #include "host/io/parse.h"
-#include "kernels/base/dispatch.h"
 #include "kernels/base/error.h"
 #include "models/cli/verbs.h"
 
@@ -30,11 +33,29 @@ std::string describe_unknown(const CLI::App& verb) {
   return "\"" + verb.remaining().front() + "\": unexpected; see unroll " + verb.get_name() + " --help";
 }
 
+// "evall: no such verb; did you mean eval?"
+std::string describe_unknown_verb(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> known;
+  for (const CLI::App* verb : app.get_subcommands(nullptr)) known.push_back(verb->get_name());
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  const std::string nearest = nearest_name(word, known);
+  return word + ": no such verb or flag" + (nearest.empty() ? "" : "; did you mean " + nearest + "?") +
+         " (see unroll --help)";
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Trains, evaluates and samples recurrent language models.", "unroll");
   app.set_version_flag("--version",
-                       std::string("unroll ") + version() + (kBuiltWithCuda ? ", CUDA" : ", CPU only"));
+                       std::string("unroll ") + version() + (Device::built_with_cuda() ? ", CUDA" : ", CPU only"));
   app.require_subcommand(0, 1);
+  app.allow_extras();
+  app.footer("\nunroll VERB --help says more. A first run:\n"
+             "  unroll train --recipe demo --data DIR --out RUN\n"
+             "  unroll eval RUN FILE\n"
+             "  unroll generate RUN --temperature 0.8\n"
+             "Exit codes: 0 well, 2 usage, 3 data, 4 model file, 5 divergence, 6 memory or device, 7 disk,\n"
+             "130 and 143 stopped by a signal.");
   app.get_formatter()->column_width(34);
   std::map<const CLI::App*, Verb> verbs;
   const auto add = [&](const char* name, const char* help, Verb (*declare)(CLI::App&)) {
@@ -60,6 +81,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     throw Error(ErrorKind::usage, e.what());
   }
+  if (!app.remaining().empty())
+    throw Error(ErrorKind::usage, describe_unknown_verb(app, app.remaining().front()));
   for (const CLI::App* verb : app.get_subcommands()) {
     if (!verb->remaining().empty()) throw Error(ErrorKind::usage, describe_unknown(*verb));
     return verbs.at(verb)();
@@ -72,8 +95,14 @@ int run(int argc, char** argv) {
 }  // namespace unroll::cli
 
 int main(int argc, char** argv) {
+  // A file beyond a size limit is then an error of the write, like a full disk.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return unroll::cli::run(argc, argv);
+    const int code = unroll::cli::run(argc, argv);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout))
+      throw unroll::Error(unroll::ErrorKind::disk, std::string("standard output: cannot be written: ") +
+                                                       std::strerror(errno) + "; free some space");
+    return code;
   } catch (const unroll::Error& e) {
     std::fprintf(stderr, "unroll: %s\n", e.what());
     return int(e.kind());

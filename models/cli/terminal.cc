@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <string_view>
 
 #include "host/io/metrics.h"
 
@@ -16,6 +19,10 @@ std::atomic<int> stop_signal{0};
 
 extern "C" void on_stop_signal(int signal) {
   if (stop_signal.exchange(signal) != 0) _exit(128 + signal);
+  const int error = errno;
+  constexpr std::string_view kText = "\nstopping after this step; once more ends at once, without saving\n";
+  if (write(STDERR_FILENO, kText.data(), kText.size()) < 0) errno = 0;  // nobody to tell
+  errno = error;
 }
 
 }  // namespace
@@ -37,7 +44,10 @@ void Terminal::clear() {
 }
 
 void Terminal::say(const std::string& line) {
-  if (quiet_) return;
+  if (!quiet_) notice(line);
+}
+
+void Terminal::notice(const std::string& line) {
   clear();
   std::fprintf(stderr, "%s\n", line.c_str());
 }
@@ -50,12 +60,23 @@ void Terminal::progress(const Progress& p) {
       100 * p.chunk / std::max<int64_t>(1, p.chunks), p.loss, human_perplexity(std::exp(p.loss)),
       human_count(p.words_per_second), p.lr, p.norm,
       p.eta_seconds < 0 ? "?" : human_duration(p.eta_seconds));
+  refresh(line);
+}
+
+void Terminal::refresh(const std::string& line) {
   if (interactive_) {
     std::fprintf(stderr, "\r\033[K%s", line.c_str());
     dirty_ = true;
   } else {
     std::fprintf(stderr, "%s\n", line.c_str());
   }
+}
+
+void Terminal::working(const std::string& line) {
+  const auto now = std::chrono::steady_clock::now();
+  if (quiet_ || (!interactive_ && now - last_working_ < std::chrono::seconds(10))) return;
+  last_working_ = now;
+  refresh(line);
 }
 
 void Terminal::validation(const Validation& v) {
@@ -70,9 +91,20 @@ void Terminal::validation(const Validation& v) {
 }
 
 void Terminal::sample(const std::string& text) {
-  say("sample: " + text.substr(0, text.find('\n', std::min<size_t>(text.size(), 60))));
+  // The first lines of it, indented.
+  std::string shown = "sample:";
+  size_t lines = 0;
+  for (size_t at = 0; at < text.size() && lines < 3;) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    if (end > at) {
+      shown += "\n  " + text.substr(at, end - at);
+      ++lines;
+    }
+    at = end + 1;
+  }
+  say(shown);
 }
 
-void Terminal::message(const std::string& line) { say(line); }
+void Terminal::warning(const std::string& text) { notice("warning: " + text); }
 
 }  // namespace unroll::cli

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <string>
 
 #include "host/train/trainer.h"
@@ -11,23 +12,29 @@ namespace unroll::cli {
 
 class Terminal final : public TrainObserver {
  public:
+  // quiet: warnings and notices only.
   explicit Terminal(bool quiet = false);
   ~Terminal() override;
 
-  void say(const std::string& line);  // ends a refreshing line first
+  void say(const std::string& line);  // ends a refreshing line first; nothing where quiet
+  void notice(const std::string& line);  // the same, quiet or not
+  // A line about work that goes on: refreshed in place on a terminal, elsewhere one every ten seconds.
+  void working(const std::string& line);
   void progress(const Progress& p) override;
   void validation(const Validation& v) override;
   void sample(const std::string& text) override;
-  void message(const std::string& line) override;
+  void warning(const std::string& text) override;
 
  private:
   void clear();
+  void refresh(const std::string& line);
   bool quiet_, interactive_;
   bool dirty_ = false;  // a refreshing line stands
+  std::chrono::steady_clock::time_point last_working_ = std::chrono::steady_clock::now();
 };
 
-// Ctrl-C and SIGTERM set the value to the signal's number; a second one ends the program at once with 128 plus
-// the number.
+// Ctrl-C and SIGTERM set the value to the signal's number and say so; a second one ends the program at once with
+// 128 plus the number.
 const std::atomic<int>& catch_stop_signals();
 
 }  // namespace unroll::cli

@@ -7,9 +7,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "host/data/corpus_checks.h"
 #include "host/data/splits.h"
-#include "host/io/atomic_file.h"
 #include "host/io/checkpoint.h"
 #include "host/io/metrics.h"
 #include "host/train/memory_estimate.h"
@@ -17,6 +15,8 @@
 #include "host/train/weights_file.h"
 #include "kernels/base/error.h"
 #include "models/cli/terminal.h"
+#include "models/cli/train_ngram.h"
+#include "models/cli/train_texts.h"
 #include "models/cli/verbs.h"
 #include "models/recipes/recipes.h"
 #include "models/registry.h"
@@ -26,7 +26,7 @@ namespace {
 
 // What stands on the command line besides settings.
 struct TrainFlags {
-  std::string recipe, data, out, resume, init_from;
+  std::string recipe, data, out, resume, init_from, arpa;
   std::vector<std::string> set;
   std::vector<std::pair<const Setting*, std::string>> settings;  // in the order given
   bool quiet = false;
@@ -83,60 +83,9 @@ Config resumed_config(const TrainFlags& f, const RunDir& run) {
   return config;
 }
 
-void write_config(const Config& config, const RunDir& run) {
-  AtomicFile file(run.config());
-  const std::string text = config.to_toml();
-  file.write(text.data(), text.size());
-  file.commit();
-}
-
-Vocab make_vocab(const Config& config) {
-  const Unit unit = parse_unit(config.unit);
-  if (!config.vocab.empty()) return Vocab::read_file(config.vocab, unit, "--vocab");
-  VocabLimits limits;
-  limits.size = uint64_t(config.vocab_size);
-  limits.min_count = uint64_t(config.min_count);
-  return Vocab(count_types(config.train, "--train", unit), limits);
-}
-
-struct Texts {
-  Corpus train, valid, test;
-  bool has_test = false;
-};
-
-Texts make_texts(const Config& config, const Vocab& vocab, const RunDir& run, Terminal& terminal) {
-  Texts texts;
-  const auto load = [&](const std::vector<std::string>& paths, const char* name) {
-    Corpus corpus({paths, "--" + std::string(name)}, vocab,
-                  run.path + "/" + name + kTokenFileSuffix);
-    for (const std::string& note : describe_notes(corpus.notes(), name)) terminal.say("warning: " + note);
-    return corpus;
-  };
-  texts.train = load(config.train, "train");
-  texts.valid = load(config.valid, "valid");
-  texts.has_test = !config.test.empty();
-  if (texts.has_test) texts.test = load(config.test, "test");
-  for (const std::string& warning : check_split(texts.valid, texts.train, vocab.unit(), "valid"))
-    terminal.say("warning: " + warning);
-  return texts;
-}
-
-std::string describe_text(const char* name, const std::vector<std::string>& paths, const Corpus& c) {
-  std::string files;
-  for (const std::string& path : paths) files += (files.empty() ? "" : " ") + path;
-  return fmt::format("{:<9} {} tokens, {} lines, {} unknown ({:.2f}%)   {}", name,
-                     with_commas(int64_t(c.size())), with_commas(int64_t(c.lines())),
-                     with_commas(int64_t(c.oov_tokens())),
-                     100.0 * double(c.oov_tokens()) / double(std::max<uint64_t>(1, c.size())), files);
-}
-
 void describe_run(Terminal& terminal, const Config& config, const Texts& texts, const Vocab& vocab,
                   const ParamStore& params, const Backend& backend, const MemoryEstimate& m) {
-  terminal.say(describe_text("train", config.train, texts.train));
-  terminal.say(describe_text("valid", config.valid, texts.valid));
-  if (texts.has_test) terminal.say(describe_text("test", config.test, texts.test));
-  terminal.say(fmt::format("vocab     {} {}s, hash {}", with_commas(vocab.size()), name_of(vocab.unit()),
-                           vocab.hash()));
+  describe_texts(terminal, config, texts, vocab);
   terminal.say(fmt::format("model     {} x {} {}, embedding {}{}: {} parameters", config.layers,
                            config.hidden, config.cell, config.emb, config.tied ? ", tied" : "",
                            human_count(double(params.parameters()))));
@@ -154,11 +103,11 @@ void describe_run(Terminal& terminal, const Config& config, const Texts& texts, 
 int report(const TrainResult& result, const RunDir& run, const Config& config, Terminal& terminal,
            bool has_test, int signal) {
   if (result.why == TrainResult::Why::stopped) {
-    terminal.say(fmt::format("stopped at step {}, state saved; go on with\n  unroll train --resume {}",
+    terminal.notice(fmt::format("stopped at step {}, state saved; go on with\n  unroll train --resume {}",
                              result.state.step, run.path));
     return 128 + signal;
   }
-  const char* form = config.batching == "sentence" ? "every line on its own"
+  const char* form = config.batching == "sentence" ? "every line from the zero state, every token scored"
                                                    : "one stream, every token scored";
   std::printf("valid ppl %.2f (%s tokens, best epoch %ld)\n", perplexity(result.valid.nats, result.valid.tokens),
               with_commas(result.valid.tokens).c_str(), long(result.state.best_epoch));
@@ -169,11 +118,37 @@ int report(const TrainResult& result, const RunDir& run, const Config& config, T
                            human_duration(result.state.seconds), human_count(result.words_per_second),
                            run.plot()));
   if (result.state.skipped > 0)
-    terminal.say(fmt::format("warning: {} updates were skipped because the gradient was not finite",
-                             result.state.skipped));
-  terminal.say(fmt::format("next:\n  unroll generate {} --temperature 0.8\n  unroll eval {} FILE", run.path,
-                           run.path));
+    terminal.warning(fmt::format("{} updates were skipped because the gradient was not finite",
+                                 result.state.skipped));
+  describe_next_steps(terminal, run);
   return 0;
+}
+
+// The flag of one setting, with its aliases; hidden from CLI11's own list, which cannot show ranges.
+void add_setting(CLI::App& app, TrainFlags& flags, const Setting& setting) {
+  std::string names = setting.flag();
+  for (const std::string& alias : setting.aliases) {
+    std::string dashed = alias;
+    std::replace(dashed.begin(), dashed.end(), '_', '-');
+    for (const std::string& spelling : {"--" + alias, "--" + dashed})
+      if ((names + ",").find(spelling + ",") == std::string::npos) names += "," + spelling;
+  }
+  const auto take = [&flags, &setting](const std::string& value) {
+    flags.settings.emplace_back(&setting, value);
+  };
+  if (setting.kind == SettingKind::boolean) {
+    app.add_flag_function(names, [take](int64_t) { take("true"); })->group("");
+    app.add_flag_function("--no-" + setting.flag().substr(2), [take](int64_t) { take("false"); })->group("");
+  } else if (setting.kind == SettingKind::list) {
+    const auto take_all = [take](const std::vector<std::string>& values) {
+      std::string joined;
+      for (const std::string& v : values) joined += (joined.empty() ? "" : ",") + v;
+      take(joined);
+    };
+    app.add_option_function<std::vector<std::string>>(names, take_all)->group("");
+  } else {
+    app.add_option_function<std::string>(names, take)->group("");
+  }
 }
 
 int train(const TrainFlags& f) {
@@ -184,6 +159,14 @@ int train(const TrainFlags& f) {
   const bool resume = !f.resume.empty();
   Config config = resume ? resumed_config(f, RunDir::open(f.resume)) : new_config(f);
   config.validate();
+  if (config.model == "ngram") {
+    if (!f.init_from.empty())
+      throw Error(ErrorKind::usage, "--init-from is for recurrent models; an n-gram model takes only a "
+                                    "vocabulary: --vocab-of " + f.init_from);
+    return train_ngram(std::move(config), f.out, f.arpa, terminal);
+  }
+  if (!f.arpa.empty())
+    throw Error(ErrorKind::usage, "--arpa writes n-gram models; give --model ngram or --recipe kn5 with it");
   const Device device = Device::parse(config.device, int(config.threads));
   const Arithmetic arithmetic = parse_precision(config.precision, device);
   config.logits_memory = int64_t(logits_budget(config.logits_memory, device));
@@ -231,39 +214,13 @@ Verb add_train(CLI::App& app) {
   app.add_option("--set", flags->set, "key=value: overrides any setting of the recipe")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--arpa", flags->arpa, "n-gram models: write the model as ARPA text, too");
   app.add_flag("--quiet", flags->quiet, "print results only");
-  // One flag per setting, from the table that recipes are read with.
-  for (const Setting& setting : settings()) {
-    std::string names = setting.flag();
-    for (const std::string& alias : setting.aliases) {
-      std::string dashed = alias;
-      std::replace(dashed.begin(), dashed.end(), '_', '-');
-      for (const std::string& spelling : {"--" + alias, "--" + dashed})
-        if ((names + ",").find(spelling + ",") == std::string::npos) names += "," + spelling;
-    }
-    const std::string range = setting.range_text();
-    const std::string help = setting.help + (range.empty() ? "" : " (" + range + ")");
-    const auto take = [flags, &setting](const std::string& value) {
-      flags->settings.emplace_back(&setting, value);
-    };
-    if (setting.kind == SettingKind::boolean) {
-      app.add_flag_function(names, [take](int64_t) { take("true"); }, help)->group(setting.group);
-      app.add_flag_function("--no-" + setting.flag().substr(2), [take](int64_t) { take("false"); }, "")
-          ->group("");
-    } else if (setting.kind == SettingKind::list) {
-      app.add_option_function<std::vector<std::string>>(
-             names,
-             [take](const std::vector<std::string>& values) {
-               std::string joined;
-               for (const std::string& v : values) joined += (joined.empty() ? "" : ",") + v;
-               take(joined);
-             },
-             help)
-          ->group(setting.group);
-    } else {
-      app.add_option_function<std::string>(names, take, help)->group(setting.group);
-    }
-  }
+  // One flag per setting, from the table that recipes are read with; --help shows that table.
+  for (const Setting& setting : settings()) add_setting(app, *flags, setting);
+  app.footer("\n" + settings_help() +
+             "\nFlags of settings also take the names that other tools use, e.g. --nlayers, --nhid, --emsize;"
+             "\n--no-FLAG turns a setting off. unroll recipes NAME prints a recipe to start from.");
   return [flags] { return train(*flags); };
 }
 

@@ -332,16 +332,14 @@ bool missing_sync_warp(bool planted);
 bool not_cooperative(bool planted);
 
 const PlantedBug kPlantedBugs[] = {
-    {"missing_sync_in_reduce", missing_sync_in_reduce, "wrong", "", "uninitialised", "lockstep"},
-    {"scratch_reuse", scratch_reuse, "wrong", "", "race(read-write) race(write-read)",
-     "lockstep random"},
-    {"copy_barrier", copy_barrier, "wrong", "", "uninitialised async-copy", "lockstep random"},
-    {"copy_wait", copy_wait, "wrong", "", "uninitialised async-copy", "random randwarp"},
-    {"gate_sums", gate_sums, "wrong", "", "uninitialised race(write-read)", "lockstep random"},
-    {"softmax_join", softmax_join, "wrong", "", "uninitialised race(write-read)",
-     "lockstep random"},
+    {"missing_sync_in_reduce", missing_sync_in_reduce, "wrong", "", "uninitialised"},
+    {"scratch_reuse", scratch_reuse, "wrong", "", "race(read-write) race(write-read)"},
+    {"copy_barrier", copy_barrier, "wrong", "", "uninitialised async-copy"},
+    {"copy_wait", copy_wait, "wrong", "", "uninitialised async-copy"},
+    {"gate_sums", gate_sums, "wrong", "", "uninitialised race(write-read)"},
+    {"softmax_join", softmax_join, "wrong", "", "uninitialised race(write-read)"},
     {"shared_flag", shared_flag, "exited-threads barrier-divergence", "ubsan exited-threads",
-     "uninitialised race(write-read)", "lockstep random"},
+     "uninitialised race(write-read)"},
     {"divergent_barrier", divergent_barrier, "barrier-divergence", "", "barrier-divergence"},
     {"early_return", early_return, "exited-threads", "", "exited-threads"},
     {"shared_index", shared_index, "wrong", "ubsan asan", "out-of-bounds"},

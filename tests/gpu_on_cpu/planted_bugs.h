@@ -13,8 +13,6 @@ struct PlantedBug {
   const char* plain;          // "wrong", "missed" or kinds separated by spaces
   const char* asan;           // "" for what the plain build says
   const char* race;
-  // Orders in which the plain build does not notice, for mistakes that show in a wrong result.
-  const char* missed_in = "";
 };
 
 extern const PlantedBug kPlantedBugs[];

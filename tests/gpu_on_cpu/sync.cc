@@ -22,16 +22,13 @@ std::string lanes_text(uint32_t mask) {
 }
 
 void check_mask(const Thread& t, const Warp& w, WarpKind kind, uint32_t mask, Site site) {
-  const uint32_t bit = 1u << (t.number % 32);
-  const std::string what = std::string("warp-mask: ") + text_of(t) + " in " + warp_name(kind) +
-                           " at " + text_of(site) + ": ";
-  if (!(mask & bit))
-    fail("warp-mask", what + "the mask " + lanes_text(mask) + " does not name its own lane");
-  if (mask & w.ended)
-    fail("warp-mask", what + "the mask " + lanes_text(mask) + " names lanes " +
-                          lanes_text(mask & w.ended) + ", which have ended");
-  if (mask & ~(w.lanes | w.ended))
-    fail("warp-mask", what + "the mask " + lanes_text(mask) + " names lanes beyond the block");
+  const auto refuse = [&](const std::string& why) {
+    fail("warp-mask", "warp-mask: " + text_of(t) + " in " + warp_name(kind) + " at " +
+                          text_of(site) + ": the mask " + lanes_text(mask) + why);
+  };
+  if (!(mask >> t.number % 32 & 1)) refuse(" does not name its own lane");
+  if (mask & w.ended) refuse(" names lanes " + lanes_text(mask & w.ended) + ", which have ended");
+  if (mask & ~(w.lanes | w.ended)) refuse(" names lanes beyond the block");
 }
 
 void exchange(Meeting& m);

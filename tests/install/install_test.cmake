@@ -13,7 +13,7 @@ run(${CMAKE_COMMAND} -S ${EXAMPLE} -B ${WORK}/build -G ${GENERATOR} -DCMAKE_CXX_
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 run(${WORK}/prefix/bin/unroll --version)
 
-# A text of nine words in which four of five words follow from the one before.
+# A text in which every word but one in six follows from the one before; 10 words with <eos>.
 set(text "")
 foreach(line RANGE 999)
   math(EXPR animal "${line} * 7 % 5")
@@ -29,7 +29,7 @@ message("${output}")
 if(NOT output MATCHES "epoch 1: valid perplexity.*epoch 2: valid perplexity.*\n([0-9.]+)\n$")
   message(FATAL_ERROR "unexpected output of the example")
 endif()
-# One in five words is drawn from five: a model that learnt the rest is at 5^(1/6) = 1.3; V is 10.
+# Learnt, that is a perplexity of 5^(1/6) = 1.3.
 if(CMAKE_MATCH_1 GREATER 2)
   message(FATAL_ERROR "perplexity ${CMAKE_MATCH_1}: the example does not learn; expected below 2")
 endif()

@@ -373,7 +373,7 @@ TEST(Runtime, SameSeedSameOrder) {
 // --- products and sorts
 // -----------------------------------------------------------------------------
 
-TEST(Runtime, GemmIsQueuedAndUsesTheWorkspace) {
+TEST(Runtime, GemmEqualsTheProduct) {
   const Backend backend(Device::cuda());
   const Buffer a(backend.device(), MemoryKind::device, 6 * 4),
       b(backend.device(), MemoryKind::device, 6 * 4),

@@ -11,7 +11,7 @@ using test::error_of;
 using test::expect_contains;
 
 TEST(Recipes, AllParseAndValidate) {
-  ASSERT_EQ(recipes().size(), 5u);
+  ASSERT_EQ(recipes().size(), 6u);
   for (const Recipe& r : recipes()) {
     Config c = Config::from_toml(r.text, "recipe " + r.name);
     c.train = {"train.txt"};

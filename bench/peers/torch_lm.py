@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Training speed of PyTorch on the job of the recipes zaremba-small and zaremba-medium.
+
+  torch_lm.py --recipe zaremba-small --text FILE [--threads 2] [--device cpu] [--steps 60] [--warmup 20]
+
+nn.Embedding, nn.LSTM, nn.Linear and cross entropy; the batch, chunk, dropout, clipping, learning rate and loss
+(summed over time, averaged over the batch) of the recipe; the carried state is detached between chunks. Prints
+one JSON object. Words are counted as unroll counts them: every token trained on, <eos> included.
+"""
+import argparse
+import collections
+import json
+import time
+
+import torch
+from torch import nn
+
+RECIPES = {  # width, dropout, clip, batch, chunk, range of the initial weights
+    "zaremba-small": (200, 0.0, 5.0, 20, 20, 0.1),
+    "zaremba-medium": (650, 0.5, 5.0, 20, 35, 0.05),
+}
+
+
+class Model(nn.Module):
+    def __init__(self, vocabulary, width, dropout, scale):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = nn.Embedding(vocabulary, width)
+        self.rnn = nn.LSTM(width, width, num_layers=2, dropout=dropout)
+        self.decoder = nn.Linear(width, vocabulary)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -scale, scale)
+
+    def forward(self, words, state):
+        h, state = self.rnn(self.dropout(self.encoder(words)), state)
+        return self.decoder(self.dropout(h)).flatten(0, 1), state
+
+
+def read_text(path):
+    """The ids of all words, most frequent first, <eos> at each line end; and the size of the vocabulary."""
+    with open(path, encoding="utf-8") as lines:
+        words = [word for line in lines for word in line.split() + ["<eos>"]]
+    ids = {word: i for i, (word, _) in enumerate(collections.Counter(words).most_common())}
+    return torch.tensor([ids[word] for word in words]), len(ids)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", choices=RECIPES, required=True)
+    parser.add_argument("--text", required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
+    parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
+    parser.add_argument("--warmup", type=int, default=20, help="steps before those")
+    args = parser.parse_args()
+    width, dropout, clip, batch, chunk, scale = RECIPES[args.recipe]
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    tf32 = args.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
+    stream, vocabulary = read_text(args.text)
+    lanes = stream[:len(stream) // batch * batch].view(batch, -1).t().contiguous().to(args.device)
+    model = Model(vocabulary, width, dropout, scale).to(args.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+
+    def synchronize():
+        if args.device != "cpu":
+            torch.cuda.synchronize()
+
+    state, at, start = None, 0, 0.0
+    for step in range(args.warmup + args.steps):
+        if step == args.warmup:
+            synchronize()
+            start = time.perf_counter()
+        if at + chunk + 1 > len(lanes):
+            at = 0
+        words, targets = lanes[at:at + chunk], lanes[at + 1:at + chunk + 1]
+        at += chunk
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.precision == "bf16"):
+            scores, state = model(words, state)
+        loss = nn.functional.cross_entropy(scores.float(), targets.reshape(-1), reduction="sum") / batch
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        state = tuple(s.detach() for s in state)
+    synchronize()
+    seconds = time.perf_counter() - start
+    print(json.dumps({"words_per_second": args.steps * batch * chunk / seconds, "seconds": seconds,
+                      "loss": loss.item() / chunk, "vocabulary": vocabulary, "torch": torch.__version__}))
+
+
+if __name__ == "__main__":
+    main()

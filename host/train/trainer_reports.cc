@@ -1,0 +1,112 @@
+// What a trainer tells: lines of the log, TensorBoard events, progress, samples.
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+#include "host/score/generator.h"
+#include "host/score/neural_scorer.h"
+#include "host/train/trainer.h"
+
+namespace unroll {
+namespace {
+
+constexpr int kSampleWords = 40;
+
+}  // namespace
+
+void Trainer::report(bool logged) {
+  TrainObserver::Progress p{};
+  p.epoch = state_.epoch + 1;
+  p.epochs = config_.epochs;
+  p.chunk = state_.chunk;
+  p.chunks = chunks_;
+  p.step = state_.step;
+  p.loss = state_.tokens ? state_.nats / double(state_.tokens) : NAN;
+  p.words_per_second = lap_seconds_ > 0 ? double(lap_tokens_) / lap_seconds_ : 0;
+  p.lr = rate();
+  p.norm = state_.norm;
+  p.logged = logged;
+
+  // Whichever limit comes first.
+  const double seconds = state_.seconds;
+  double left = INFINITY;
+  const double epochs = double(state_.epoch) + double(state_.chunk) / double(chunks_);
+  if (config_.epochs > 0 && epochs > 0)
+    left = seconds * (double(config_.epochs) - epochs) / epochs;
+  if (config_.max_steps > 0 && state_.step > 0)
+    left = std::min(left, seconds * double(config_.max_steps - state_.step) / double(state_.step));
+  if (config_.max_time > 0) left = std::min(left, config_.max_time - seconds);
+  p.eta_seconds = std::isfinite(left) ? std::max(0.0, left) : -1;
+  s_.observer->progress(p);
+}
+
+void Trainer::log_training() {
+  if (state_.tokens == 0) return;
+  const double loss = state_.nats / double(state_.tokens);
+  log_->append(LogRecord()
+                   .add("kind", "train")
+                   .add("step", state_.step)
+                   .add("epoch", state_.epoch + 1)
+                   .add("loss", loss)
+                   .add("ppl", std::exp(loss))
+                   .add("norm", state_.norm)
+                   .add("lr", rate())
+                   .add("words_per_second", lap_seconds_ > 0 ? double(lap_tokens_) / lap_seconds_ : 0.0)
+                   .add("seconds", state_.seconds));
+  events_->scalar("train/loss", loss, state_.step);
+  events_->scalar("train/lr", rate(), state_.step);
+  events_->scalar("train/norm", state_.norm, state_.step);
+  report(true);
+  state_.nats = 0;
+  state_.tokens = 0;
+  lap_tokens_ = 0;
+  lap_seconds_ = 0;
+}
+
+void Trainer::log_validation(double loss, bool best, double seconds) {
+  log_->append(LogRecord()
+                   .add("kind", "valid")
+                   .add("step", state_.step)
+                   .add("epoch", state_.epoch + 1)
+                   .add("loss", loss)
+                   .add("ppl", std::exp(loss))
+                   .add("best_ppl", std::exp(state_.best_loss))
+                   .add("stalled", state_.stalled)
+                   .add("seconds", state_.seconds));
+  events_->scalar("valid/loss", loss, state_.step);
+  TrainObserver::Validation v{};
+  v.epoch = state_.epoch + 1;
+  v.step = state_.step;
+  v.loss = loss;
+  v.best_loss = state_.best_loss;
+  v.best_epoch = state_.best_epoch;
+  v.stalled = state_.stalled;
+  v.patience = config_.patience;
+  v.seconds = seconds;
+  v.is_best = best;
+  v.lanes = int(config_.eval_batch);
+  s_.observer->validation(v);
+}
+
+void Trainer::log_end(const TrainResult& result) {
+  LogRecord end;
+  end.add("kind", "end").add("step", state_.step).add("valid_ppl", std::exp(result.valid.loss()));
+  if (s_.data.test) end.add("test_ppl", std::exp(result.test.loss()));
+  end.add("seconds", state_.seconds);
+  log_->append(end);
+}
+
+void Trainer::write_sample() {
+  NeuralNextWord next(*s_.backend, *s_.model, *s_.params, *scheduler_, *s_.data.vocab);
+  SamplingOptions options;
+  options.length = s_.data.vocab->unit() == Unit::word ? kSampleWords : 5 * kSampleWords;
+  options.temperature = 0.8;
+  options.seed = uint64_t(config_.seed);
+  const Generated text = generate(next, {}, options, int(state_.epoch));
+  const std::string words = s_.data.vocab->decode(text.ids);
+  std::ofstream(s_.run.samples(), std::ios::app)
+      << "--- step " << state_.step << "\n" << words << "\n";
+  s_.observer->sample(words);
+}
+
+}  // namespace unroll
