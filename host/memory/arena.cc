@@ -55,9 +55,14 @@ bool Arena::reserve(size_t bytes) {
 
 void* Arena::allocate(size_t bytes) {
   const size_t wanted = align_up(bytes);
+  // The block at the end of the slab counts as endless, as it is while measuring, so that the choice does not
+  // depend on how large the slab is.
+  const auto room = [&](auto block) {
+    return block->first + block->second == limit_ ? SIZE_MAX : block->second;
+  };
   auto best = free_.end();
   for (auto it = free_.begin(); it != free_.end(); ++it)
-    if (it->second >= wanted && (best == free_.end() || it->second < best->second)) best = it;
+    if (it->second >= wanted && (best == free_.end() || room(it) < room(best))) best = it;
   if (best == free_.end())
     throw Error("arena: " + std::to_string(bytes) + " bytes asked for with " +
                 std::to_string(in_use_) + " of " + std::to_string(limit_) +

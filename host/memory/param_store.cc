@@ -16,17 +16,33 @@ int64_t align_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 // Initial values draw from a step no training step reaches, so they share no bits with any mask.
 constexpr uint32_t kInitStep = 0xffffffffu;
 
-std::vector<double> initial_values(const ParamStore::Entry& e, int index, uint64_t seed) {
-  std::vector<double> values(size_t(e.size()), 0.0);
-  if (e.init.kind == Init::Kind::uniform)
-    for (int64_t i = 0; i < e.size(); ++i) {
+// Values first .. first+count-1 of a weight: in pieces, because a large matrix should not stand in memory twice.
+constexpr int64_t kInitPiece = 1 << 16;
+template <class T>
+std::vector<T> initial_values(const ParamStore::Entry& e, int index, uint64_t seed, int64_t first,
+                              int64_t count) {
+  std::vector<T> values(static_cast<size_t>(count));
+  for (int64_t i = first; i < first + count; ++i) {
+    double value = 0;
+    if (e.init.kind == Init::Kind::uniform) {
       const Philox4 r = philox_block(seed, kInitStep, uint32_t(index), uint64_t(i));
       const double u = (double(r.v[0]) * 4294967296.0 + double(r.v[1])) / 18446744073709551616.0;
-      values[size_t(i)] = (2 * u - 1) * e.init.bound;
+      value = (2 * u - 1) * e.init.bound;
     }
-  if (e.init.forget_bias != 0)
-    for (int64_t i = e.rows / 4; i < e.rows / 2; ++i) values[size_t(i)] += e.init.forget_bias;
+    if (i >= e.rows / 4 && i < e.rows / 2) value += e.init.forget_bias;
+    values[size_t(i - first)] = T(value);
+  }
   return values;
+}
+
+template <class T>
+void initialize(const Stream& stream, const ParamStore::Entry& e, int index, uint64_t seed, void* to) {
+  for (int64_t first = 0; first < e.size(); first += kInitPiece) {
+    const int64_t count = std::min(kInitPiece, e.size() - first);
+    const std::vector<T> values = initial_values<T>(e, index, seed, first, count);
+    stream.copy(static_cast<T*>(to) + first, values.data(), values.size() * sizeof(T));
+    stream.synchronize();
+  }
 }
 
 }  // namespace
@@ -68,13 +84,11 @@ void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
     backend.stream().fill_zero(shadow_.data(), shadow_.bytes());
   }
   for (size_t i = 0; i < entries_.size(); ++i) {
-    const std::vector<double> values = initial_values(entries_[i], int(i), seed);
-    if (acc() == DType::f64) {
-      write(backend, int(i), values.data());
-    } else {
-      const std::vector<float> rounded(values.begin(), values.end());
-      write(backend, int(i), rounded.data());
-    }
+    void* to = at(weights_, entries_[i]);
+    if (acc() == DType::f64)
+      initialize<double>(backend.stream(), entries_[i], int(i), seed, to);
+    else
+      initialize<float>(backend.stream(), entries_[i], int(i), seed, to);
   }
   cast_shadow(backend.exec());
   backend.stream().synchronize();

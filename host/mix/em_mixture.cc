@@ -53,6 +53,7 @@ Mixture fit_mixture(Streams streams, double gain, int max_rounds) {
   const size_t M = streams.size(), T = streams[0].size();
   Mixture mixture;
   mixture.weights.assign(M, 1 / double(M));
+  mixture.tokens = int64_t(T);
   std::vector<double> responsibility(M);
   double before = -INFINITY;
   while (true) {

@@ -17,6 +17,7 @@ namespace unroll {
 struct Mixture {
   std::vector<double> weights;  // one per stream, summing to 1
   double nats = 0;              // sum over tokens of log p under these weights
+  int64_t tokens = 0;
   int rounds = 0;               // of EM
 };
 

@@ -1,5 +1,7 @@
 #include "host/ops/recurrent_stack.h"
 
+#include <array>
+
 #include "host/ops/dropout.h"
 #include "host/ops/linear.h"
 #include "kernels/elementwise/add.h"
@@ -128,7 +130,7 @@ Var bidirectional_layer(Tape& tape, Cell cell, const RecurrentParams& forward,
   for (int d = 0; d < 2; ++d)
     add_scaled(tape.exec(), {.y = columns(y.matrix(), d * H, H), .x = directions[d].matrix()});
   tape.record("join_directions",
-              [H, dy = y.slot(), slots = {directions[0].slot(), directions[1].slot()}](Tape& t) {
+              [H, dy = y.slot(), slots = std::array{directions[0].slot(), directions[1].slot()}](Tape& t) {
                 int64_t first = 0;
                 for (const auto& slot : slots) {
                   const GradientSink<2> sink = t.gradient_sink(slot);

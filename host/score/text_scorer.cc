@@ -50,6 +50,7 @@ void TextTotals::add(const ScoredLine& line) {
     ++unknown;
     nats_unknown += line.nats[i];
   }
+  for_each_token(Unit::word, line.text, [&](std::string_view) { ++words; });
   for (const char c : line.text) characters += (static_cast<unsigned char>(c) & 0xc0) != 0x80;
   ++characters;
 }

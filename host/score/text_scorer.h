@@ -30,6 +30,7 @@ struct TextTotals {
   int64_t unknown = 0;        // words mapped to <unk>
   double nats = 0;
   double nats_unknown = 0;    // the part of `nats` that unknown words have
+  int64_t words = 0;          // of the text, between white space, whatever the unit; line ends not among them
   int64_t characters = 0;     // of the text, line ends included: code points
   void add(const ScoredLine& line);
 };

@@ -52,12 +52,12 @@ MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
                                                         model.vocabulary_size()));
   e.buffers = needs.states + scheduler.persistent_bytes() +
               (cpu ? kCpuLibraryBytes : kCudaWorkspaceBytes);
-  // On the CPU weights and slots are touched when they are set up, so they are part of what is resident now.
-  if (cpu) {
-    const size_t there = e.weights + e.optimizer + needs.states;
-    const size_t now = resident_bytes();
-    e.process = now > there ? now - there : 0;
-  }
+  // Weights, slots and states stand by now, on a GPU the buffers too: what is in use beyond them is the program
+  // itself, or the driver's context.
+  const Device& device = backend.device();
+  const size_t in_use = cpu ? resident_bytes() : device.memory_bytes() - device.free_memory_bytes();
+  const size_t there = e.weights + e.optimizer + (cpu ? needs.states : e.buffers);
+  e.process = in_use > there ? in_use - there : 0;
   return e;
 }
 

@@ -53,7 +53,7 @@ class TrainObserver {
 
 // What a run will need, in bytes, before its first step.
 struct MemoryEstimate {
-  size_t process = 0;      // on the CPU: what the program itself holds before training
+  size_t process = 0;      // the program itself; on a GPU the driver's context
   size_t weights = 0;      // weights, gradients and the bf16 shadow
   size_t optimizer = 0;
   size_t activations = 0;  // with logits and scratch

@@ -93,6 +93,10 @@ TrainingState load_training_state(const std::string& path, const Backend& backen
       value = file.integer(name);
   });
   for (const Block& b : blocks(params, optimizer, carried)) {
+    if (backend.device().kind() == DeviceKind::cpu) {
+      file.copy(b.name, "U8", b.memory, b.bytes);
+      continue;
+    }
     std::vector<char> copy(b.bytes);
     file.copy(b.name, "U8", copy.data(), b.bytes);
     backend.stream().copy(b.memory, copy.data(), b.bytes);

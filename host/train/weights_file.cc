@@ -59,6 +59,12 @@ void take_rows(const ModelFile& file, const Backend& backend, const ParamStore& 
 template <class T>
 std::string initialize(const ModelFile& file, const Backend& backend, const ParamStore& params,
                        const std::string& cell, const Vocab& vocab) {
+  if (!has_vocab(file)) {
+    // Weights saved from PyTorch: the rows have to be this very vocabulary's, or a shape differs.
+    load<T>(file, backend, params, cell);
+    return "weights from " + file.file().path() +
+           ", which has no vocabulary: row i is taken for word i of this run's";
+  }
   const Vocab old = Vocab::deserialize(file.vocab(), file.file().path());
   for (size_t i = 0; i < params.entries().size(); ++i) {
     const ParamStore::Entry& e = params.entries()[i];
@@ -76,6 +82,11 @@ std::string initialize(const ModelFile& file, const Backend& backend, const Para
 }
 
 }  // namespace
+
+bool has_vocab(const ModelFile& file) {
+  const Metadata& metadata = file.file().metadata();
+  return metadata.count("vocab") || metadata.count("vocab_latin1");
+}
 
 void save_model(const std::string& path, const Backend& backend, const ParamStore& params,
                 const Config& config, const Vocab& vocab, const Metadata& extra) {

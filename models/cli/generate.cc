@@ -6,6 +6,7 @@
 
 #include "host/score/generator.h"
 #include "kernels/base/error.h"
+#include "models/cli/open_mixture.h"
 #include "models/cli/verbs.h"
 
 namespace unroll::cli {
@@ -16,21 +17,23 @@ struct GenerateFlags {
   int n = 1;
   SamplingOptions sampling;
   bool show_logprob = false;
+  MixOptions mix;
   UseOptions use;
 };
 
 int run(const GenerateFlags& f) {
   check_sampling(f.sampling);
   if (f.n < 1) throw Error(ErrorKind::usage, "-n " + std::to_string(f.n) + ": has to be at least 1");
-  const auto model = open_model(f.model, f.use);
+  const auto model = open_mixture(f.model, f.mix, f.use);
   const auto next = model->next_word();
   const Vocab& vocab = model->vocab();
   std::vector<int32_t> prompt;
   std::vector<uint32_t> unknown;
   vocab.encode(f.prompt, prompt, &unknown, "--prompt");
+  const std::vector<std::string_view> words = split_tokens(vocab.unit(), f.prompt);
   for (uint32_t position : unknown)
-    std::fprintf(stderr, "warning: word %u of the prompt is not in the vocabulary, read as <unk>\n",
-                 position + 1);
+    std::fprintf(stderr, "warning: \"%s\", word %u of the prompt, is not in the vocabulary; read as <unk>\n",
+                 escape_token(words[position]).c_str(), position + 1);
   for (int sample = 0; sample < f.n; ++sample) {
     const Generated g = generate(*next, prompt, f.sampling, sample);
     std::vector<int32_t> all = g.prompt;
@@ -63,6 +66,7 @@ Verb add_generate(CLI::App& app) {
   app.add_flag("--until-eos", f->sampling.until_eos, "stop at the first line end");
   app.add_option("--seed", f->sampling.seed, "the same seed gives the same texts");
   app.add_flag("--show-logprob", f->show_logprob, "print each text's log-probability");
+  add_mix_options(app, f->mix);
   add_use_options(app, f->use);
   return [f] { return run(*f); };
 }

@@ -35,8 +35,14 @@ void add_progress(const std::string& run, nlohmann::json& j) {
 int info(const std::string& argument, bool json) {
   UseOptions use;
   use.device = "cpu";
-  nlohmann::json j = open_model(argument, use)->info();
-  if (std::filesystem::is_directory(argument)) add_progress(argument, j);
+  const bool run = std::filesystem::is_directory(argument);
+  nlohmann::json j;
+  if (run && !std::filesystem::exists(RunDir{argument}.model()) &&
+      std::filesystem::exists(RunDir{argument}.state()))
+    j = {{"path", argument}, {"model", "none yet: it is written after the first validation"}};
+  else
+    j = open_model(argument, use)->info();
+  if (run) add_progress(argument, j);
   if (json) {
     std::printf("%s\n", j.dump(2).c_str());
     return 0;

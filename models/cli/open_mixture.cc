@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
 #include "host/io/metrics.h"
 #include "host/io/run_dir.h"
@@ -14,6 +13,7 @@
 #include "host/score/mixture_scorer.h"
 #include "host/score/recorded_scorer.h"
 #include "kernels/base/error.h"
+#include "models/cli/open_ngram.h"
 
 namespace unroll::cli {
 namespace {
@@ -54,6 +54,13 @@ class MixtureModel final : public OpenModel {
   }
 
   const Vocab& vocab() const override { return reference().vocab(); }
+
+  // Lines are on their own where they are for every model.
+  Reset reset() const override {
+    for (const auto& model : models_)
+      if (model && model->reset() == Reset::never) return Reset::never;
+    return Reset::line;
+  }
 
   std::unique_ptr<TokenScorer> scorer(Reset reset, const ScoringShape& shape) override {
     tune(reset, shape);

@@ -4,20 +4,49 @@
 
 #include "host/io/checkpoint.h"
 #include "host/io/run_dir.h"
+#include "host/ngram/ngram_model.h"
 #include "host/train/memory_estimate.h"
 #include "host/train/weights_file.h"
 #include "kernels/base/error.h"
+#include "models/cli/bare_model.h"
+#include "models/cli/open_ngram.h"
 #include "models/registry.h"
 
 namespace unroll::cli {
 namespace {
 
+// The vocabulary in the file, or the one given for a file that has none.
+Vocab open_vocab(const ModelFile& file, const UseOptions& use) {
+  const std::string& path = file.file().path();
+  if (use.vocab.empty()) {
+    if (!has_vocab(file))
+      throw Error(ErrorKind::model, path + ": has no vocabulary; give --vocab FILE with one word per line, in "
+                                           "the order of the embedding's rows");
+    return Vocab::deserialize(file.vocab(), path);
+  }
+  Vocab vocab = Vocab::read_file(use.vocab, parse_unit(use.unit), "--vocab");
+  if (has_vocab(file)) {
+    const Vocab own = Vocab::deserialize(file.vocab(), path);
+    if (own.hash() != vocab.hash())
+      throw Error(ErrorKind::model, "--vocab " + use.vocab + ": hash " + vocab.hash() + ", but " + path +
+                                        " holds a vocabulary with hash " + own.hash() + "; leave --vocab out");
+  }
+  const TensorInfo* words = file.file().find("encoder.weight");
+  if (words && words->shape.size() == 2 && words->shape[0] != vocab.size())
+    throw Error(ErrorKind::model, "--vocab " + use.vocab + ": " + std::to_string(vocab.size()) +
+                                      " words, <eos> and <unk> included, but encoder.weight in " + path +
+                                      " is " + words->shape_text() +
+                                      ": one row per word is needed; list <eos> and <unk> where the model "
+                                      "had them");
+  return vocab;
+}
+
 class NeuralModel final : public OpenModel {
  public:
   NeuralModel(const std::string& path, const UseOptions& use)
       : file_(path),
-        config_(file_.config()),
-        vocab_(Vocab::deserialize(file_.vocab(), path)),
+        config_(file_.has_config() ? file_.config() : infer_config(file_, use.cell)),
+        vocab_(open_vocab(file_, use)),
         device_(Device::parse(use.device, use.threads)),
         arithmetic_(parse_precision(use.precision, device_)),
         backend_(device_, arithmetic_.matmul),
@@ -29,6 +58,7 @@ class NeuralModel final : public OpenModel {
   }
 
   const Vocab& vocab() const override { return vocab_; }
+  Reset reset() const override { return config_.batching == "sentence" ? Reset::line : Reset::never; }
 
   std::unique_ptr<TokenScorer> scorer(Reset reset, const ScoringShape& shape) override {
     scheduler_ = scheduler(scoring_options(reset, shape, logits_budget(config_.logits_memory, device_), eager_));
@@ -38,6 +68,12 @@ class NeuralModel final : public OpenModel {
   std::unique_ptr<NextWord> next_word() override {
     scheduler_ = scheduler(scoring_options(Reset::never, {1, 1}, logits_budget(config_.logits_memory, device_), eager_));
     return std::make_unique<NeuralNextWord>(backend_, *model_, params_, *scheduler_, vocab_);
+  }
+
+  std::string conditions(Reset reset) const override {
+    return reset == Reset::never
+               ? "one stream: zero state and <eos> at the start, state carried over lines"
+               : "every line from the zero state with <eos>";
   }
 
   nlohmann::json info() const override {
@@ -99,7 +135,28 @@ size_t logits_budget(int64_t setting, const Device& device) {
 }
 
 std::unique_ptr<OpenModel> open_model(const std::string& argument, const UseOptions& use) {
-  return std::make_unique<NeuralModel>(resolve_model(argument), use);
+  if (!use.vocab_of.empty()) return open_model_in(argument, use, vocab_of(use.vocab_of));
+  const std::string path = resolve_model(argument);
+  if (NgramModel::is_model_file(path)) return open_ngram(path, nullptr);
+  return std::make_unique<NeuralModel>(path, use);
+}
+
+std::unique_ptr<OpenModel> open_model_in(const std::string& argument, const UseOptions& use,
+                                         const Vocab& vocab) {
+  const std::string path = resolve_model(argument);
+  if (NgramModel::is_model_file(path)) return open_ngram(path, &vocab);
+  auto model = std::make_unique<NeuralModel>(path, use);
+  if (model->vocab().hash() != vocab.hash())
+    throw Error(ErrorKind::model, path + ": its vocabulary (hash " + model->vocab().hash() +
+                                      ") is not the one asked for (hash " + vocab.hash() +
+                                      "); leave out --vocab-of, or train the model again with it");
+  return model;
+}
+
+Vocab vocab_of(const std::string& argument) {
+  const std::string path = resolve_model(argument);
+  if (NgramModel::is_model_file(path)) return NgramModel::open(path).vocab();
+  return Vocab::deserialize(ModelFile(path).vocab(), path);
 }
 
 }  // namespace unroll::cli

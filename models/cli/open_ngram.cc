@@ -1,5 +1,9 @@
 #include "models/cli/open_ngram.h"
 
+#include <algorithm>
+#include <fstream>
+
+#include "host/ngram/arpa.h"
 #include "host/ngram/ngram_model.h"
 #include "host/score/ngram_scorer.h"
 
@@ -12,6 +16,7 @@ class OpenNgram final : public OpenModel {
       : path_(path), model_(NgramModel::open(path, vocab)) {}
 
   const Vocab& vocab() const override { return model_.vocab(); }
+  Reset reset() const override { return Reset::line; }
   std::unique_ptr<TokenScorer> scorer(Reset, const ScoringShape&) override {
     return std::make_unique<NgramScorer>(model_);
   }
@@ -43,6 +48,14 @@ class OpenNgram final : public OpenModel {
 };
 
 }  // namespace
+
+bool is_arpa_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes(4096, '\0');
+  file.read(bytes.data(), std::streamsize(bytes.size()));
+  bytes.resize(size_t(std::max<std::streamsize>(0, file.gcount())));
+  return looks_like_arpa(bytes);
+}
 
 std::unique_ptr<OpenModel> open_ngram(const std::string& path, const Vocab* vocab) {
   return std::make_unique<OpenNgram>(path, vocab);

@@ -7,6 +7,7 @@
 #include "host/io/metrics.h"
 #include "host/score/text_scorer.h"
 #include "kernels/base/error.h"
+#include "models/cli/open_mixture.h"
 #include "models/cli/score_formats.h"
 #include "models/cli/verbs.h"
 
@@ -14,19 +15,28 @@ namespace unroll::cli {
 namespace {
 
 struct ScoreFlags {
-  std::string model, file, level = "line", format = "text", reset = "line", base = "10";
+  std::string model, write_probs, level = "line", format = "text", reset = "line", base = "10";
+  std::vector<std::string> files;  // one
   ScoringShape shape;
+  MixOptions mix;
   UseOptions use;
 };
 
 int score(const ScoreFlags& f) {
-  const auto model = open_model(f.model, f.use);
-  const auto scorer = model->scorer(parse_reset(f.reset), f.shape);
-  TextSource source({f.file}, "FILE");
+  if (f.files.size() > 1)
+    throw Error(ErrorKind::usage, "\"" + f.files[1] + "\": unexpected; score takes one text");
+  const auto model = open_mixture(f.model, f.mix, f.use);
+  const auto scorer = model->scorer(parse_reset(f.reset, *model), f.shape);
+  TextSource source(f.files, "FILE");
   const LogBase base = parse_log_base(f.base);
-  const auto format = make_score_format(f.format, f.level, base, f.file);
-  score_text(*scorer, source, [&](const ScoredLine& line) { format->line(line); });
+  const auto format = make_score_format(f.format, f.level, base, f.files[0]);
+  ProbabilityWriter probabilities(f.write_probs);
+  score_text(*scorer, source, [&](const ScoredLine& line) {
+    format->line(line);
+    probabilities.add(line);
+  });
   format->end();
+  probabilities.write();
   for (const std::string& note : describe_notes(source.notes(), "text"))
     std::fprintf(stderr, "warning: %s\n", note.c_str());
   return 0;
@@ -37,7 +47,7 @@ int score(const ScoreFlags& f) {
 Verb add_score(CLI::App& app) {
   auto f = std::make_shared<ScoreFlags>();
   app.add_option("MODEL", f->model, "run directory or model file")->required();
-  app.add_option("FILE", f->file, "text, plain or .gz; - is standard input")->required();
+  app.add_option("FILE", f->files, "text, plain or .gz; - is standard input");
   app.add_option("--level", f->level, "corpus, line or word")
       ->check(CLI::IsMember({"corpus", "line", "word"}));
   app.add_option("--format", f->format, "text, srilm (-debug 1 for line, -debug 2 for word), tsv or json")
@@ -47,8 +57,13 @@ Verb add_score(CLI::App& app) {
       ->check(CLI::IsMember({"10", "e", "2"}));
   app.add_option("--batch", f->shape.B, "lines side by side; does not change the result");
   app.add_option("--bptt", f->shape.T, "steps at a time; does not change the result");
+  add_write_probs_option(app, f->write_probs);
+  add_mix_options(app, f->mix);
   add_use_options(app, f->use);
-  return [f] { return score(*f); };
+  return [f] {
+    place_model_and_files(f->model, f->files, f->mix);
+    return score(*f);
+  };
 }
 
 }  // namespace unroll::cli

@@ -22,8 +22,8 @@ Verb add_selftest(CLI::App& app);
 
 // --device, --threads, --precision, --eager of verbs that use a model.
 void add_use_options(CLI::App& app, UseOptions& use);
-// --reset, shared by eval and score.
+// --reset, shared by eval and score; an empty one stands for how the model was trained.
 void add_reset_option(CLI::App& app, std::string& reset);
-Reset parse_reset(const std::string& reset);
+Reset parse_reset(const std::string& reset, const OpenModel& model);
 
 }  // namespace unroll::cli

@@ -50,12 +50,15 @@ cudaError_t failure_or(cudaError_t otherwise) {
 }
 
 void set_queue_seed(uint64_t seed) { runtime().queue.set_seed(seed); }
+std::map<std::string, int64_t> take_calls() {
+  const std::lock_guard lock(runtime().mutex);
+  return std::exchange(runtime().calls, {});
+}
 void set_device_memory(size_t bytes) { runtime().device_bytes = bytes; }
 
 }  // namespace unroll::gpu_on_cpu
 
 using namespace unroll::gpu_on_cpu;
-using Lock = std::lock_guard<std::recursive_mutex>;
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
@@ -112,6 +115,7 @@ cudaError_t cudaDriverGetVersion(int* version) {
 }
 cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int device) {
+  const Call call;
   if (device != 0) return result(cudaErrorInvalidDevice);
   // An H200.
   *prop = {};
@@ -129,20 +133,20 @@ cudaError_t cudaGetDevice(int* device) {
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  Lock lock(runtime().mutex);
+  const Call call;
   *total = runtime().device_bytes;
   *free = *total - std::min(*total, runtime().device_bytes_used);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (forbidden_by_capture()) return result(cudaErrorStreamCaptureUnsupported);
   runtime().queue.run_all();
   return failure_or(cudaSuccess);
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
-  Lock lock(runtime().mutex);
+  const Call call;
   Runtime& r = runtime();
   *data = nullptr;
   if (forbidden_by_capture()) return result(cudaErrorStreamCaptureUnsupported);
@@ -159,7 +163,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 
 // As on a device, memory goes back only after all queued work.
 cudaError_t cudaFree(void* data) {
-  Lock lock(runtime().mutex);
+  const Call call;
   Runtime& r = runtime();
   if (!data) return cudaSuccess;
   const auto block = r.device_blocks.find(static_cast<char*>(data));
@@ -178,7 +182,7 @@ cudaError_t cudaFree(void* data) {
 }
 
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
-  Lock lock(runtime().mutex);
+  const Call call;
   *data = nullptr;
   if (forbidden_by_capture()) return result(cudaErrorStreamCaptureUnsupported);
   if (bytes == 0) return cudaSuccess;
@@ -191,7 +195,7 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) {
 }
 
 cudaError_t cudaFreeHost(void* data) {
-  Lock lock(runtime().mutex);
+  const Call call;
   Runtime& r = runtime();
   if (!data) return cudaSuccess;
   if (r.pinned_blocks.erase(static_cast<char*>(data)) == 0) return result(cudaErrorInvalidValue);

@@ -2,7 +2,10 @@
 // and other device work come in through gpu_on_cpu::enqueue (tests/gpu_on_cpu/engine.h).
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <map>
+#include <string>
 
 #include "tests/gpu_on_cpu/runtime/queue.h"
 
@@ -16,6 +19,11 @@ void set_queue_seed(uint64_t seed);
 
 // Memory that cudaMalloc refuses to exceed; cudaMemGetInfo counts it.
 void set_device_memory(size_t bytes);
+
+// How often each function of the runtime was called since the last call of this one, by name.
+// "launch" is a kernel, product or sort put into a stream or a capture; "pageable copy" a
+// cudaMemcpyAsync that makes the host wait, because it names memory that is not pinned.
+std::map<std::string, int64_t> take_calls();
 
 // The stream of a handle. `scribble` fills the head of its workspace, as a product does; throws
 // where a product would have had to allocate a workspace while its stream is captured.

@@ -39,11 +39,23 @@ struct Runtime {
   size_t device_bytes = size_t(141) << 30, device_bytes_used = 0;
   std::vector<CapturePtr> captures;  // under way
   std::string failure;               // text of cudaErrorLaunchFailure
+  std::map<std::string, int64_t> calls;
   cudaError_t last_error = cudaSuccess;
 
   ~Runtime();
 };
 Runtime& runtime();
+
+// Holds the runtime while one of its functions runs, and counts it by its name.
+class Call {
+ public:
+  explicit Call(const char* name = __builtin_FUNCTION()) : lock_(runtime().mutex) {
+    ++runtime().calls[name];
+  }
+
+ private:
+  std::lock_guard<std::recursive_mutex> lock_;
+};
 
 enum class Where { device, pinned, pageable };
 // Where `data` lies; `fits` says whether `bytes` from there on lie within one block.

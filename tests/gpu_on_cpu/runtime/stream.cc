@@ -62,20 +62,19 @@ OpPtr issue(cudaStream_t stream, Item item) {
 
 // A capture that is no longer valid records on; its end reports it.
 void enqueue(CUstream_st* stream, std::function<void()> work) {
-  std::lock_guard lock(runtime().mutex);
+  const Call call("launch");
   issue(stream, {.work = std::move(work), .reads = {}, .writes = {}});
 }
 
 }  // namespace unroll::gpu_on_cpu
 
 using namespace unroll::gpu_on_cpu;
-using Lock = std::lock_guard<std::recursive_mutex>;
 
 // --- copies -------------------------------------------------------------------------------------
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!known(stream)) return result(cudaErrorInvalidResourceHandle);
   if (bytes == 0) return cudaSuccess;
   bool to_fits, from_fits;
@@ -91,6 +90,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   Item item;
   const bool pageable = to_where == Where::pageable || from_where == Where::pageable;
   const CapturePtr capture = stream ? stream->capture : nullptr;
+  if (pageable) ++runtime().calls["pageable copy"];
   if (pageable && capture) {
     invalidate(capture);
     return result(cudaErrorStreamCaptureUnsupported);
@@ -115,7 +115,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t stream) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!known(stream)) return result(cudaErrorInvalidResourceHandle);
   if (bytes == 0) return cudaSuccess;
   bool fits;
@@ -132,7 +132,7 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t strea
 // --- streams ------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  Lock lock(runtime().mutex);
+  const Call call;
   *stream = new CUstream_st;
   runtime().streams.insert(*stream);
   return cudaSuccess;
@@ -140,7 +140,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 
 // Queued work of the stream still runs.
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!stream || runtime().streams.erase(stream) == 0)
     return result(cudaErrorInvalidResourceHandle);
   if (stream->capture) {
@@ -152,7 +152,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!known(stream)) return result(cudaErrorInvalidResourceHandle);
   stream = stream_or_default(stream);
   if (stream->capture) {
@@ -164,7 +164,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!known(stream)) return result(cudaErrorInvalidResourceHandle);
   stream = stream_or_default(stream);
   if (stream->capture) {
@@ -177,7 +177,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!known(stream) || !event) return result(cudaErrorInvalidResourceHandle);
   stream = stream_or_default(stream);
   if (event->capture) {
@@ -207,18 +207,19 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 // --- events -------------------------------------------------------------------------------------
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  const Call call;
   *event = new CUevent_st;
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!event) return result(cudaErrorInvalidResourceHandle);
   delete event;
   return cudaSuccess;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!known(stream) || !event) return result(cudaErrorInvalidResourceHandle);
   stream = stream_or_default(stream);
   event->capture = stream->capture;
@@ -229,7 +230,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!event) return result(cudaErrorInvalidResourceHandle);
   if (event->capture) {
     invalidate(event->capture);
@@ -240,7 +241,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!event) return result(cudaErrorInvalidResourceHandle);
   if (event->capture) {
     invalidate(event->capture);
@@ -254,7 +255,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 // --- graphs -------------------------------------------------------------------------------------
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
-  Lock lock(runtime().mutex);
+  const Call call;
   // The default stream cannot be captured.
   if (!stream) return result(cudaErrorStreamCaptureUnsupported);
   if (!known(stream)) return result(cudaErrorInvalidResourceHandle);
@@ -270,7 +271,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  Lock lock(runtime().mutex);
+  const Call call;
   *graph = nullptr;
   if (!stream || !known(stream) || !stream->capture || stream->capture->origin != stream)
     return result(cudaErrorStreamCaptureUnmatched);
@@ -298,7 +299,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  Lock lock(runtime().mutex);
+  const Call call;
   const CapturePtr capture = stream ? stream->capture : nullptr;
   *status = !capture         ? cudaStreamCaptureStatusNone
             : capture->valid ? cudaStreamCaptureStatusActive
@@ -307,6 +308,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
 }
 
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+  const Call call;
   // Only the count: nobody looks into a node.
   if (!graph || nodes) return result(cudaErrorInvalidValue);
   *count = graph->nodes.size();
@@ -314,6 +316,7 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  const Call call;
   *exec = nullptr;
   if (!graph) return result(cudaErrorInvalidValue);
   *exec = new CUgraphExec_st{graph->nodes, nullptr};
@@ -321,7 +324,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  Lock lock(runtime().mutex);
+  const Call call;
   if (!exec || !known(stream)) return result(cudaErrorInvalidResourceHandle);
   stream = stream_or_default(stream);
   if (stream->capture) {  // a child graph; nothing here makes one
@@ -342,11 +345,13 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  const Call call;
   delete graph;
   return cudaSuccess;
 }
 // Launches under way keep their own copies of what they run.
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  const Call call;
   delete exec;
   return cudaSuccess;
 }

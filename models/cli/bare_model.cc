@@ -1,0 +1,51 @@
+#include "models/cli/bare_model.h"
+
+#include "kernels/base/error.h"
+
+namespace unroll::cli {
+namespace {
+
+[[noreturn]] void refuse(const ModelFile& file, const std::string& why) {
+  throw Error(ErrorKind::model, file.file().path() + ": " + why);
+}
+
+// The shape of a matrix; an Error that lists what the file has where it is missing.
+const std::vector<int64_t>& matrix(const ModelFile& file, const std::string& name) {
+  const TensorInfo* t = file.file().find(name);
+  if (!t) {
+    std::string names;
+    for (const TensorInfo& other : file.file().tensors()) names += (names.empty() ? "" : ", ") + other.name;
+    refuse(file, "has neither a configuration nor a tensor \"" + name + "\" to read one from; it has " +
+                     names.substr(0, 400) + "; name the modules encoder, rnn and decoder before saving");
+  }
+  if (t->shape.size() != 2)
+    refuse(file, "tensor \"" + name + "\" is " + t->shape_text() + ", expected a matrix");
+  return t->shape;
+}
+
+}  // namespace
+
+Config infer_config(const ModelFile& file, const std::string& cell) {
+  Config c;
+  c.emb = matrix(file, "encoder.weight")[1];
+  const std::vector<int64_t>& R = matrix(file, "rnn.weight_hh_l0");
+  c.hidden = R[1];
+  const int64_t gates = c.hidden > 0 && R[0] % c.hidden == 0 ? R[0] / c.hidden : 0;
+  c.cell = gates == 4 ? "lstm" : gates == 3 ? "gru" : gates == 1 ? "tanh" : "";
+  if (c.cell.empty())
+    refuse(file, "tensor \"rnn.weight_hh_l0\" is [" + std::to_string(R[0]) + "," + std::to_string(R[1]) +
+                     "]: neither an LSTM's [4H,H], a GRU's [3H,H] nor an RNN's [H,H]");
+  if (!cell.empty() && cell != c.cell) {
+    if (gates != 1 || cell != "relu")
+      refuse(file, "--cell " + cell + ": by its shapes the file holds a " + c.cell + "; leave --cell out");
+    c.cell = cell;
+  }
+  for (c.layers = 1; file.has("rnn.weight_hh_l" + std::to_string(c.layers));) ++c.layers;
+  if (file.has("rnn.weight_hh_l0_reverse") || file.has("rnn.weight_hr_l0"))
+    refuse(file, "holds a bidirectional or projected network, which is no language model here");
+  c.biases = file.has("rnn.bias_hh_l0") ? 2 : 1;
+  c.tied = !file.file().find("decoder.weight");
+  return c;
+}
+
+}  // namespace unroll::cli

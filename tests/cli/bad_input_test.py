@@ -1,0 +1,245 @@
+"""What cannot work ends with the right exit code and a message that names the place and the fix."""
+
+import json
+import os
+import resource
+import unittest
+
+from program import ProgramTest, TINY, read_safetensors, run, sentences, write_safetensors
+
+
+class UsageTest(ProgramTest):
+    def test_missing_files_name_path_reason_and_flag(self):
+        gone = self.path("gone.txt")
+        valid = self.path("data/valid.txt")
+        for flags, words in [
+            (["--train", gone, "--valid", valid], [gone, "No such file", "--train"]),
+            (["--train", valid, "--valid", gone], [gone, "No such file", "--valid"]),
+            (["--train", valid, "--valid", valid, "--test", gone], [gone, "No such file", "--test"]),
+            (["--data", self.data, "--vocab", gone], [gone, "--vocab"]),
+            (["--data", self.data, "--recipe", "gone.toml"], ["gone.toml", "--recipe"]),
+            (["--data", gone], [gone, "--data"]),
+        ]:
+            with self.subTest(flags=flags):
+                self.assert_fails(2, words, "train", "--out", self.path("no"), *TINY, *flags)
+        self.assert_fails(2, [gone, "MODEL"], "eval", gone, valid)
+        self.assert_fails(2, [self.data, "model.safetensors"], "info", self.data)
+        self.assert_fails(2, [gone, "--resume"], "train", "--resume", gone)
+
+    def test_unknown_names_get_the_nearest(self):
+        self.assert_fails(2, ["--hiden", "--hidden"], "train", "--hiden", "3")
+        self.assert_fails(2, ["evall", "eval"], "evall")
+        self.assert_fails(2, ["--versoin", "--version"], "--versoin")
+        self.assert_fails(2, ["--tempreture", "--temperature"], "generate", "m", "--tempreture", "1")
+        self.assert_fails(2, ["zaremba-smal", "zaremba-small"], "recipes", "zaremba-smal")
+        out = ["train", "--data", self.data, "--out", self.path("no")]
+        self.assert_fails(2, ["hiden", "hidden"], *out, "--set", "hiden=3")
+        self.assert_fails(2, ["demoo", "demo"], *out, "--recipe", "demoo")
+
+    def test_values_out_of_range_name_flag_and_range(self):
+        out = ["train", "--data", self.data, "--out", self.path("no")]
+        self.assert_fails(2, ["--dropout", "0.99"], *out, "--dropout", "1.5")
+        self.assert_fails(2, ["--hidden", "12x"], *out, "--hidden", "12x")
+        self.assert_fails(2, ["--cell", "lstm"], *out, "--cell", "lstmm")
+        self.assert_fails(2, ["--device", "cuda:N"], *out, "--device", "gpu")
+        self.assert_fails(2, ["--precision", "bf16", "fp32"], *out, "--device", "cpu", "--precision", "bf16")
+        self.assert_fails(2, ["--temperature", "--greedy"], "generate", "m", "--temperature", "0")
+        self.assert_fails(2, ["--top-p", "1"], "generate", "m", "--top-p", "1.5")
+        recipe = self.write("bad.toml", "hidden = 5\nhiden = 6\n")
+        self.assert_fails(2, ["bad.toml:2", "hidden"], *out, "--recipe", recipe)
+
+    def test_combinations_that_do_not_fit(self):
+        train = self.path("data/train.txt")
+        self.assert_fails(2, ["--data", "--train"], "train", "--out", self.path("no"), "--data", self.data,
+                          "--train", train)
+        self.assert_fails(2, ["--out", "--resume"], "train", "--data", self.data)
+        self.assert_fails(2, ["--out", "--resume"], "train", "--out", "a", "--resume", "b")
+        self.assert_fails(2, ["validation", "--valid"], "train", "--out", self.path("no"), "--train", train)
+
+    def test_two_matches_in_a_data_folder_are_both_named(self):
+        for name in ("a.train.txt", "b.train.txt", "x.valid.txt"):
+            self.write("two/" + name, "a b c\n")
+        self.assert_fails(2, ["a.train.txt", "b.train.txt"], "train", "--data", self.path("two"), "--out",
+                          self.path("no"))
+        self.write("none/readme", "x\n")
+        self.assert_fails(2, ["train", "readme"], "train", "--data", self.path("none"), "--out", self.path("no"))
+
+    def test_a_run_is_not_overwritten_nor_its_model_changed(self):
+        run_dir, _, _ = self.train("once")
+        self.assert_fails(2, ["--resume", "--out"], "train", "--data", self.data, "--out", run_dir)
+        self.assert_fails(2, ["--hidden", "--init-from"], "train", "--resume", run_dir, "--hidden", "5")
+
+
+class DataTest(ProgramTest):
+    def fails(self, code, words, train, valid="a b\n", *flags):
+        self.write("d/train.txt", train)
+        self.write("d/valid.txt", valid)
+        return self.assert_fails(code, words, "train", "--data", self.path("d"), "--out",
+                                 self.path("no"), *TINY, *flags)
+
+    def test_empty_and_too_small(self):
+        self.fails(3, ["train.txt", "empty"], "")
+        self.fails(3, ["valid.txt", "empty"], "a b c d\n" * 30, "")
+        # 5 tokens: 4 lanes of 6 + 1 tokens need 28.
+        self.fails(3, ["5", "28", "--batch"], "a b c d\n")
+
+    def test_bad_vocabulary_line(self):
+        vocab = self.write("v.txt", "<eos>\n<unk>\na 1 2 3\n")
+        self.fails(3, ["v.txt:3", "a 1 2 3"], "a b c d\n" * 30, "a b\n", "--vocab", vocab)
+        vocab = self.write("v.txt", "<eos>\na\na\n")
+        self.fails(3, ["v.txt:3"], "a b c d\n" * 30, "a b\n", "--vocab", vocab)
+
+    def test_a_character_that_the_vocabulary_lacks(self):
+        self.fails(3, ["valid.txt:2", "z"], "abc\n" * 30, "ab\nza\n", "--unit", "char")
+
+    def test_damaged_gzip(self):
+        self.fails(3, ["train.txt"], b"\x1f\x8b\x08\x00garbage")
+
+
+class WarningTest(ProgramTest):
+    def warnings(self, train, valid):
+        self.write("w/train.txt", train)
+        self.write("w/valid.txt", valid)
+        self.count = getattr(self, "count", 0) + 1
+        code, _, err = run("train", "--data", self.path("w"), "--out", self.path("w%d" % self.count), *TINY,
+                           "--quiet")
+        self.assertEqual(code, 0, err)
+        return [line for line in err.splitlines() if line.startswith("warning:")]
+
+    def test_odd_bytes_are_counted_and_located(self):
+        text = sentences(60, 1).encode()
+        valid = sentences(5, 2)
+        for odd, words in [(b"w1 \xff w2\n", ["1 byte", "UTF-8"]), (b"w1 w2\r\n", ["CRLF"]),
+                           (b"w1 \0 w2\n", ["NUL"])]:
+            found = self.warnings(text + odd, valid)
+            self.assertTrue(any(all(w in line for w in words) for line in found), found)
+            self.assertIn(str(len(text)), "".join(found).replace(",", "") + str(len(text)))
+        found = self.warnings(b"\xef\xbb\xbf" + text, valid)
+        self.assertTrue(any("byte order mark" in line for line in found), found)
+        self.assertEqual(self.warnings(text, valid), [])
+
+    def test_unknown_words_and_copied_text(self):
+        found = self.warnings(sentences(60, 1), "x1 x2 w3\n" * 9)
+        self.assertTrue(any("50.0%" in line and "vocabulary" in line for line in found), found)
+        long = " ".join("w%d" % (i % 23) for i in range(25)) + "\n"
+        found = self.warnings(sentences(60, 1) + long, long * 3)
+        self.assertTrue(any("training text" in line for line in found), found)
+
+
+class ModelFileTest(ProgramTest):
+    def test_files_that_are_no_model(self):
+        run_dir, _, _ = self.train("run")
+        good = os.path.join(run_dir, "model.safetensors")
+        text = self.path("data/test.txt")
+        with open(good, "rb") as f:
+            data = f.read()
+        for name, content, words in [
+            ("text.safetensors", b"hello\n", ["safetensors"]),
+            ("cut.safetensors", data[:-10], ["truncated"]),
+            ("header.safetensors", data[:40], ["header"]),
+        ]:
+            with self.subTest(name=name):
+                self.assert_fails(4, [name, *words], "eval", self.write(name, content), text)
+        tensors, metadata = read_safetensors(good)
+        path = self.path("new.safetensors")
+        write_safetensors(path, tensors, {**metadata, "unroll_format": "99"})
+        self.assert_fails(4, [path, "newer"], "eval", path, text)
+        state = os.path.join(run_dir, "state.safetensors")
+        self.assert_fails(4, [state, "model.safetensors"], "eval", state, text)
+        config = metadata["config"].replace("hidden = 9", "hidden = 10")
+        write_safetensors(path, tensors, {**metadata, "config": config})
+        self.assert_fails(4, [path, "rnn.weight_ih_l0", "[36,7]", "[40,7]"], "eval", path, text)
+
+    def test_vocabulary_of_another_model(self):
+        run_dir, _, _ = self.train("run2")
+        other = self.write("words.txt", "<eos>\n<unk>\na\n")
+        self.assert_fails(4, ["words.txt", "hash"], "eval", run_dir, self.path("data/test.txt"), "--vocab",
+                          other)
+        # The run's own text changes, and with it the vocabulary: the state does not belong to it.
+        code, _, err = run("train", "--resume", run_dir, "--epochs", "2")
+        self.assertEqual(code, 0, err)
+        path = self.path("data/train.txt")
+        with open(path, "rb") as f:
+            saved = f.read()
+        self.write("data/train.txt", saved + b"brand new words here\n")
+        try:
+            self.assert_fails(4, ["state.safetensors", "vocabulary"], "train", "--resume", run_dir, "--epochs", "3")
+        finally:
+            self.write("data/train.txt", saved)
+
+
+class ResourceTest(ProgramTest):
+    def test_a_run_that_cannot_fit_is_refused_before_its_first_step(self):
+        out = self.path("huge")
+        self.assert_fails(6, ["weights", "optimiser", "free", "--batch", "--hidden", "--vocab-size"], "train", "--data",
+                          self.data, "--out", out, "--device", "cpu", "--hidden", "60000", "--layers", "60")
+        self.assertFalse(os.path.exists(os.path.join(out, "log.jsonl")))
+
+    def test_activations_that_cannot_fit(self):
+        self.write("long/train.txt", "a b c d e f g\n" * 200000)
+        self.write("long/valid.txt", "a b c\n")
+        self.assert_fails(6, ["activations", "logits", "--bptt"], "train", "--data", self.path("long"),
+                          "--out", self.path("long-run"), "--device", "cpu", "--hidden", "2000", "--layers", "64",
+                          "--emb", "1", "--batch", "1", "--bptt", "800000", "--optimizer", "sgd")
+
+    def test_no_gpu(self):
+        code, out, _ = run("selftest")
+        if "no GPU" not in out:
+            self.skipTest("this machine has a GPU")
+        self.assert_fails(6, ["--device cuda", "--device cpu"], "train", "--data", self.data, "--out",
+                          self.path("gpu"), "--device", "cuda")
+        tiny = [a for a in TINY if a not in ("--device", "cpu")]
+        code, _, err = run("train", "--data", self.data, "--out", self.path("auto"), "--device", "auto", *tiny)
+        self.assertEqual(code, 0, err)
+        self.assertRegex(err, r"device +CPU, 1 thread \(.*(CUDA|driver|GPU)")
+
+
+class DivergenceTest(ProgramTest):
+    def test_rolls_back_twice_and_gives_up_the_third_time(self):
+        for name, flags in [("sgd", ["--optimizer", "sgd", "--epochs", "20"]),
+                            ("short", ["--optimizer", "adam", "--epochs", "20", "--batch", "16", "--bptt", "12"])]:
+            with self.subTest(name):
+                out = self.path("nan-" + name)
+                _, err = self.assert_fails(5, ["step", "learning rate", "--lr", "--clip", "state.safetensors"], "train",
+                                           "--data", self.data, "--out", out, *TINY, *flags, "--lr", "1e6",
+                                           "--init", "uniform:100", "--cell", "relu", "--layers", "20", "--clip", "0")
+                self.assertEqual(err.count("back to step"), 2, err)
+                self.assertIn("500000", err)
+                self.assertIn("250000", err)
+
+
+class DiskTest(ProgramTest):
+    @staticmethod
+    def limit(size):
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    def test_a_full_disk_keeps_the_old_checkpoint(self):
+        run_dir, _, _ = self.train("disk")
+        state = os.path.join(run_dir, "state.safetensors")
+        with open(state, "rb") as f:
+            before = f.read()
+        self.assert_fails(7, ["safetensors", "space"], "train", "--resume", run_dir, "--epochs", "2",
+                          preexec_fn=self.limit(4096))
+        with open(state, "rb") as f:
+            self.assertEqual(f.read(), before)
+        self.assertEqual([n for n in os.listdir(run_dir) if "tmp" in n], [])
+        code, _, err = run("train", "--resume", run_dir, "--epochs", "2")
+        self.assertEqual(code, 0, err)
+
+    def test_a_disk_full_at_once_shows_before_training(self):
+        self.assert_fails(7, ["space"], "train", "--data", self.data, "--out", self.path("full"), *TINY,
+                          preexec_fn=self.limit(2048))
+
+    def test_results_that_cannot_be_written(self):
+        run_dir, _, _ = self.train("stdout")
+        with open("/dev/full", "wb") as full:
+            import subprocess
+            from program import PROGRAM
+            done = subprocess.run([PROGRAM, "eval", run_dir, self.path("data/test.txt"), "--threads", "1"],
+                                  stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 7, done.stderr)
+        self.assertIn(b"standard output", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,135 @@
+"""A run interrupted anywhere and resumed ends as one that never was: weights, optimiser, carried state, schedule
+and log lines, bit for bit."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+import unittest
+
+from program import TIMEOUT, ProgramTest, read_safetensors, run, start
+
+TIMING = ("seconds", "words_per_second")
+
+# Everything on that could be forgotten: dropout, Adam, prefetch, a plateau schedule, early stopping, accumulation.
+EVERYTHING = ["--device", "cpu", "--hidden", "24", "--emb", "16", "--layers", "2", "--batch", "4", "--bptt", "5",
+              "--dropout", "0.3", "--optimizer", "adam", "--lr", "0.02", "--schedule", "plateau", "--patience", "4",
+              "--patience-lr", "1", "--epochs", "5", "--log-every", "3", "--save-every", "0.02s", "--quiet"]
+
+
+def log_of(run_dir):
+    with open(os.path.join(run_dir, "log.jsonl")) as f:
+        lines = [json.loads(line) for line in f]
+    for line in lines:
+        for key in TIMING:
+            line.pop(key, None)
+    return lines
+
+
+def everything_of(run_dir):
+    """All that has to be equal."""
+    model, _ = read_safetensors(os.path.join(run_dir, "model.safetensors"))
+    state, values = read_safetensors(os.path.join(run_dir, "state.safetensors"))
+    values.pop("value.seconds")
+    return {"model": model, "state": state, "values": values, "log": log_of(run_dir)}
+
+
+class ResumeTest(ProgramTest):
+    def check(self, name, flags, kills, seed):
+        whole = self.path(name + "-whole")
+        code, _, err = run("train", "--data", self.data, "--out", whole, *EVERYTHING, *flags)
+        self.assertEqual(code, 0, err)
+        expected = everything_of(whole)
+        last = expected["log"][-1]["step"]
+
+        rng = random.Random(seed)
+        part = self.path(name + "-part")
+        arguments = ["train", "--data", self.data, "--out", part, *EVERYTHING, *flags]
+        points = sorted(rng.sample(range(1, last - 1), len(kills)))
+        stopped = 0
+        for point, kill in zip(points, kills):
+            process = start(*arguments)
+            self.wait_for_step(process, part, point)
+            process.send_signal(kill)
+            _, err = process.communicate(timeout=TIMEOUT)
+            if process.returncode != 0:  # 0: it was faster than the signal
+                stopped += 1
+                self.assertEqual(process.returncode, -9 if kill == signal.SIGKILL else 128 + kill, err)
+                if kill != signal.SIGKILL:
+                    self.assertIn("--resume " + part, err.decode())
+            arguments = ["train", "--resume", part, "--quiet"]
+        code, out, err = run(*arguments)
+        self.assertEqual(code, 0, err)
+        self.assertGreater(stopped, 0, "every run ended before its signal")
+        found = everything_of(part)
+        for key in ("values", "log"):
+            self.assertEqual(found[key], expected[key])
+        for key in ("model", "state"):
+            self.assertEqual(sorted(found[key]), sorted(expected[key]))
+            for tensor in expected[key]:
+                self.assertTrue(found[key][tensor] == expected[key][tensor], key + " " + tensor)
+
+    def wait_for_step(self, process, run_dir, step):
+        """Until the log has come to that step and a state was saved."""
+        until = time.monotonic() + TIMEOUT
+        while process.poll() is None and time.monotonic() < until:
+            try:
+                lines = log_of(run_dir)
+            except (FileNotFoundError, ValueError):
+                lines = []
+            saved = os.path.exists(os.path.join(run_dir, "state.safetensors"))
+            if saved and lines and lines[-1].get("step", 0) >= step:
+                return
+            time.sleep(0.001)
+
+    def test_stream(self):
+        self.check("stream", ["--threads", "1"], [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL], 1)
+
+    def test_sentence(self):
+        self.check("sentence", ["--threads", "1", "--batching", "sentence", "--cell", "gru", "--dropout-kind",
+                                "locked"], [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], 2)
+
+    def test_accumulation_in_the_middle_of_an_update(self):
+        self.check("accum", ["--threads", "1", "--accum", "3", "--log-every", "1"],
+                   [signal.SIGINT, signal.SIGKILL, signal.SIGTERM], 3)
+
+    def test_two_threads(self):
+        self.check("threads", ["--threads", "2", "--epochs", "2"], [signal.SIGKILL, signal.SIGTERM], 4)
+
+    def test_a_run_killed_before_its_first_state_can_be_started_again(self):
+        out = self.path("early")
+        os.makedirs(out)
+        with open(os.path.join(out, "train.unroll-tokens"), "wb") as f:
+            f.write(b"torn")
+        code, _, err = run("train", "--data", self.data, "--out", out, *EVERYTHING, "--threads", "1", "--epochs", "1")
+        self.assertEqual(code, 0, err)
+
+    def test_a_finished_run_goes_on_to_a_new_limit(self):
+        whole, part = self.path("more-whole"), self.path("more-part")
+        flags = ["--data", self.data, *EVERYTHING, "--threads", "1", "--patience", "0"]
+        for out, epochs in ((whole, "4"), (part, "2")):
+            code, _, err = run("train", "--out", out, *flags, "--epochs", epochs)
+            self.assertEqual(code, 0, err)
+        code, _, err = run("train", "--resume", part, "--epochs", "4", "--quiet")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(everything_of(part)["state"], everything_of(whole)["state"])
+        self.assertEqual(log_of(part), log_of(whole))
+
+    def test_other_threads_are_warned_about(self):
+        run_dir, _, _ = self.train("warn")
+        _, _, err = run("train", "--resume", run_dir, "--threads", "2", "--epochs", "2")
+        self.assertIn("not bit for bit", err)
+
+    def test_the_state_alone_is_enough(self):
+        run_dir, _, _ = self.train("alone", "--max-steps", "3")
+        os.remove(os.path.join(run_dir, "model.safetensors"))
+        shutil.rmtree(os.path.join(run_dir, "tb"))
+        os.remove(os.path.join(run_dir, "log.jsonl"))
+        code, _, err = run("train", "--resume", run_dir, "--max-steps", "0")
+        self.assertEqual(code, 0, err)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,160 @@
+"""The verbs on small texts: every cell and form of training, generate, info, recipes, help."""
+
+import json
+import os
+import unittest
+
+from program import ProgramTest, TINY, run
+
+
+class TrainTest(ProgramTest):
+    def test_every_form_trains_and_leaves_a_whole_run_directory(self):
+        forms = [
+            ["--cell", "lstm", "--tied", "--emb", "9"],
+            ["--cell", "gru", "--tied", "--batching", "sentence"],  # projected: emb 7, hidden 9
+            ["--cell", "tanh", "--unit", "char", "--optimizer", "sgd", "--lr", "0.1"],
+            ["--cell", "relu", "--residual", "--layers", "2", "--biases", "1"],
+            ["--precision", "fp64", "--accum", "2", "--loss", "sum_time", "--schedule", "zaremba"],
+            ["--cell", "gru", "--dropout", "0.3", "--dropout-kind", "locked", "--schedule", "plateau"],
+            ["--vocab-size", "12", "--patience", "1", "--set", "epochs=2", "--init", "uniform:0.1"],
+            ["--max-time", "1h", "--min-count", "2", "--weight-decay", "0.01", "--eager"],
+        ]
+        for i, form in enumerate(forms):
+            with self.subTest(form=form):
+                path, out, err = self.train("form%d" % i, *form)
+                self.assertRegex(out, r"^valid ppl [0-9.]+ \([0-9,]+ tokens, best epoch 1\)\n"
+                                      r"test ppl [0-9.]+ \([0-9,]+ tokens\)\n$")
+                self.assertIn("memory", err)
+                for name in ("model.safetensors", "state.safetensors", "config.toml", "log.jsonl", "plot.svg",
+                             "samples.txt", "tb"):
+                    self.assertTrue(os.path.exists(os.path.join(path, name)), name)
+                code, out, err = run("eval", path, self.path("data/test.txt"), "--threads", "1")
+                self.assertEqual(code, 0, err)
+                code, out, err = run("generate", path, "--length", "3", "--threads", "1")
+                self.assertEqual(code, 0, err)
+
+    def test_settings_come_from_recipe_then_set_then_flags(self):
+        recipe = self.write("my.toml", "hidden = 5\nemb = 4\nlayers = 1\nbatch = 2\nbptt = 5\nepochs = 1\n")
+        code, _, err = run("train", "--recipe", recipe, "--set", "hidden=6", "--nhid", "8", "--set", "emb=3", "--data",
+                           self.data, "--out", self.path("set"), "--device", "cpu", "--threads", "1")
+        self.assertEqual(code, 0, err)
+        code, out, err = run("info", self.path("set"), "--json")
+        info = json.loads(out)
+        self.assertEqual((info["hidden"], info["emb"], info["layers"]), (8, 3, 1))
+
+    def test_standard_input_and_quiet(self):
+        with open(self.path("data/train.txt"), "rb") as f:
+            text = f.read()
+        path = self.path("stdin")
+        code, out, err = run("train", "--train", "-", "--valid", self.path("data/valid.txt"), "--out", path, *TINY,
+                             "--quiet", stdin=text)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out.count("\n"), 1)
+        code, _, err = run("train", "--resume", path, "--epochs", "2")
+        self.assertEqual(code, 0, err)
+
+    def test_weights_of_another_model_with_its_words_remapped(self):
+        first, _, _ = self.train("first", "--epochs", "4")
+        folder = self.path("other")
+        for name in ("train", "valid"):
+            with open(self.path("data/%s.txt" % name)) as f:
+                self.write("other/%s.txt" % name, f.read().replace("w7", "new"))
+        code, _, err = run("train", "--data", folder, "--out", self.path("second"), "--init-from", first, *TINY,
+                           "--max-steps", "1", "--lr", "1e-9")
+        self.assertEqual(code, 0, err)
+        self.assertRegex(err, r"2[34] of 25 words \(9[26]%\)")
+        loss = lambda run_dir, at: [json.loads(x) for x in open(self.path(run_dir + "/log.jsonl"))][at]
+        # Where every word but one is known the start is near the end of the first run.
+        self.assertLess(loss("second", 0)["loss"], loss("first", -2)["loss"] + 0.5)
+        self.assert_fails(4, ["weight_ih_l0", "[36,7]", "[40,7]"], "train", "--data", folder, "--out",
+                          self.path("third"), "--init-from", first, *TINY, "--hidden", "10")
+
+
+class GenerateTest(ProgramTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.model, _, _ = cls.train("run", "--epochs", "3")
+
+    def generate(self, *args):
+        code, out, err = run("generate", self.model, "--threads", "1", *args)
+        self.assertEqual(code, 0, err)
+        return out, err
+
+    def test_the_seed_decides(self):
+        flags = ["-n", "3", "--length", "30"]
+        one = self.generate(*flags, "--seed", "4")
+        self.assertEqual(self.generate(*flags, "--seed", "4"), one)
+        self.assertNotEqual(self.generate(*flags, "--seed", "5"), one)
+        # Each text has random numbers of its own: fewer texts begin alike.
+        self.assertTrue(one[0].startswith(self.generate("-n", "1", "--length", "30", "--seed", "4")[0]))
+
+    def test_greedy_is_the_likeliest(self):
+        greedy, _ = self.generate("--greedy", "--length", "12", "--prompt", "w1")
+        self.assertEqual(self.generate("--top-k", "1", "--length", "12", "--prompt", "w1")[0], greedy)
+        self.assertEqual(self.generate("--top-p", "1e-9", "--length", "12", "--prompt", "w1")[0], greedy)
+        self.assertEqual(self.generate("--temperature", "1e-4", "--length", "12", "--prompt", "w1")[0], greedy)
+
+    def test_lengths_and_line_ends(self):
+        out, _ = self.generate("--length", "200", "--until-eos", "-n", "5", "--prompt", "w3")
+        texts = out.rstrip("\n").split("\n\n")
+        self.assertEqual(len(texts), 5)
+        for text in texts:
+            self.assertTrue(text.startswith("w3"))
+            self.assertNotIn("\n", text)
+        self.assertEqual(self.generate("--length", "0", "--prompt", "w3 w4")[0], "w3 w4\n")
+        self.assertNotIn("<unk>", self.generate("--length", "400")[0])
+
+    def test_unknown_prompt_words_and_log_probabilities(self):
+        out, err = self.generate("--prompt", "w1 zzz", "--length", "4", "--show-logprob", "--greedy")
+        self.assertIn("word 2", err)
+        self.assertIn("zzz", err)
+        self.assertRegex(out, r"^\[log p -[0-9.]+ nats, 4 tokens, ppl [0-9.]+\]\nw1 ")
+
+
+class TalkTest(ProgramTest):
+    def test_help_fits_and_names_every_setting(self):
+        for verb in ("train", "eval", "score", "generate", "info", "recipes", "selftest"):
+            code, out, err = run(verb, "--help")
+            self.assertEqual((code, err), (0, ""))
+            for line in out.splitlines():
+                self.assertLessEqual(len(line), 110, verb + ": " + line)
+        out = run("train", "--help")[1]
+        for word in ("--hidden", "--logits-memory", "default 200", "lstm", "--resume", "--recipe"):
+            self.assertIn(word, out)
+        code, out, err = run()
+        self.assertIn("generate", out)
+        code, out, _ = run("--version")
+        self.assertRegex(out, r"^unroll \d+\.\d+\.\d+")
+
+    def test_recipes(self):
+        code, out, _ = run("recipes")
+        names = [line.split()[0] for line in out.splitlines()]
+        for name in ("zaremba-small", "zaremba-medium", "zaremba-large", "char-small", "demo"):
+            self.assertIn(name, names)
+        self.assertIn("cell =", run("recipes", "demo")[1])
+
+    def test_info_of_model_run_and_unfinished_run(self):
+        path, _, _ = self.train("run")
+        whole = json.loads(run("info", path, "--json")[1])
+        alone = json.loads(run("info", path + "/model.safetensors", "--json")[1])
+        self.assertEqual(whole["parameters"], alone["parameters"])
+        self.assertEqual(whole["vocabulary"], 25)
+        self.assertAlmostEqual(whole["valid_ppl"], float(whole["valid_perplexity"]), -1)
+        self.assertIn("rnn.weight_ih_l0", run("info", path)[1])
+        os.remove(path + "/model.safetensors")
+        code, out, err = run("info", path)
+        self.assertEqual(code, 0, err)
+        self.assertIn("first validation", out)
+
+    def test_results_and_progress_have_their_streams(self):
+        _, out, err = self.train("streams", "--log-every", "5")
+        self.assertEqual(out.count("\n"), 2)
+        self.assertRegex(err, r"epoch 1/1 \| 5/\d+ +\d+% \| loss \d\.\d+ ppl [0-9.]+ \| [0-9.k]+ w/s \| lr 0\.01 \| "
+                              r"gnorm [0-9.]+ \| ETA \d\d:\d\d\n")
+        self.assertRegex(err, r"unroll eval \S+streams ")
+        self.assertNotIn("\r", err)
+
+
+if __name__ == "__main__":
+    unittest.main()
