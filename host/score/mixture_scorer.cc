@@ -13,7 +13,8 @@
 namespace unroll {
 namespace {
 
-std::vector<std::unique_ptr<WordCache>> make_caches(const std::vector<CacheSpec>& specs, int64_t V) {
+std::vector<std::unique_ptr<WordCache>> make_caches(const std::vector<CacheSpec>& specs,
+                                                    int64_t V) {
   std::vector<std::unique_ptr<WordCache>> caches;
   for (const CacheSpec& spec : specs) caches.push_back(make_cache(spec, V));
   return caches;
@@ -27,7 +28,8 @@ class PartRecorder final : public TokenScorer {
   std::vector<NatsLine> score(const std::vector<TokenLine>& lines) override {
     const std::vector<std::vector<double>> p = mixture_.part_probabilities(lines);
     streams.resize(p.size());
-    for (size_t m = 0; m < p.size(); ++m) streams[m].insert(streams[m].end(), p[m].begin(), p[m].end());
+    for (size_t m = 0; m < p.size(); ++m)
+      streams[m].insert(streams[m].end(), p[m].begin(), p[m].end());
     return std::vector<NatsLine>(lines.size());
   }
   void end_of_text() override { mixture_.end_of_text(); }
@@ -49,7 +51,8 @@ MixtureScorer::MixtureScorer(std::vector<std::unique_ptr<TokenScorer>> models,
   caches_ = make_caches(caches, vocab().size());
 }
 
-std::vector<std::vector<double>> MixtureScorer::part_probabilities(const std::vector<TokenLine>& lines) {
+std::vector<std::vector<double>> MixtureScorer::part_probabilities(
+    const std::vector<TokenLine>& lines) {
   std::vector<std::vector<double>> p(weights_.size());
   for (size_t m = 0; m < models_.size(); ++m)
     for (const NatsLine& line : models_[m]->score(lines))
@@ -101,7 +104,8 @@ Mixture tune_mixture(std::vector<std::unique_ptr<TokenScorer>> models,
   MixtureScorer mixture(std::move(models), caches, std::vector<double>(parts, 1 / double(parts)));
   PartRecorder recorder(mixture);
   score_text(recorder, text, [](const ScoredLine&) {});
-  const std::vector<std::span<const double>> streams(recorder.streams.begin(), recorder.streams.end());
+  const std::vector<std::span<const double>> streams(recorder.streams.begin(),
+                                                     recorder.streams.end());
   return fit_mixture(streams);
 }
 
@@ -147,10 +151,11 @@ std::vector<double> check_weights(std::span<const double> weights, size_t parts)
     negative |= !(w >= 0);
   }
   if (weights.size() != parts || negative || !(std::abs(sum - 1) <= 1e-3))
-    throw Error(ErrorKind::usage,
-                fmt::format("--weights {}: {} numbers that sum to {:.6g}; give {}, one per model and "
-                            "then per cache in the order given, none below 0, that sum to 1",
-                            fmt::join(weights, ","), weights.size(), sum, parts));
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("--weights {}: {} numbers that sum to {:.6g}; give {}, one per model and "
+                    "then per cache in the order given, none below 0, that sum to 1",
+                    fmt::join(weights, ","), weights.size(), sum, parts));
   std::vector<double> scaled(weights.begin(), weights.end());
   for (double& w : scaled) w /= sum;
   return scaled;

@@ -1,9 +1,9 @@
-// Linear interpolation of models and caches over one vocabulary, behind the interfaces of scoring and
-// generating: p(w) = sum_m weight_m p_m(w).
+// Linear interpolation of models and caches over one vocabulary, behind the interfaces of scoring
+// and generating: p(w) = sum_m weight_m p_m(w).
 //
-// The parts are the models in their order, then the caches. A cache runs over all lines, whatever the
-// models do at line ends; while it is empty, at the first token, its weight goes to the first model,
-// so that probabilities always sum to 1.
+// The parts are the models in their order, then the caches. A cache runs over all lines, whatever
+// the models do at line ends; while it is empty, at the first token, its weight goes to the first
+// model, so that probabilities always sum to 1.
 #pragma once
 
 #include <memory>
@@ -19,8 +19,8 @@ namespace unroll {
 
 class MixtureScorer final : public TokenScorer {
  public:
-  // One weight per part, as check_weights() wants them. Needs a model; all have the vocabulary of the
-  // first.
+  // One weight per part, as check_weights() wants them. Needs a model; all have the vocabulary of
+  // the first.
   MixtureScorer(std::vector<std::unique_ptr<TokenScorer>> models,
                 const std::vector<CacheSpec>& caches, std::vector<double> weights);
 
@@ -63,8 +63,8 @@ class MixtureNextWord final : public NextWord {
   bool fresh_ = true;
 };
 
-// Weights given by hand, scaled to sum to exactly 1. Throws a usage Error where they are not one per
-// part, none below 0, with a sum within 0.001 of 1.
+// Weights given by hand, scaled to sum to exactly 1. Throws a usage Error where they are not one
+// per part, none below 0, with a sum within 0.001 of 1.
 std::vector<double> check_weights(std::span<const double> weights, size_t parts);
 
 }  // namespace unroll

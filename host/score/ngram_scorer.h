@@ -1,5 +1,5 @@
-// Scores and generates with an n-gram model. Every line is a sentence of its own: nothing is carried
-// over its <eos>.
+// Scores and generates with an n-gram model. Every line is a sentence of its own: nothing is
+// carried over its <eos>.
 #pragma once
 
 #include <vector>

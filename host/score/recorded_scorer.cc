@@ -11,7 +11,8 @@
 namespace unroll {
 namespace {
 
-constexpr const char* kFix = "write the probabilities of this very text, <eos> of every line included";
+constexpr const char* kFix =
+    "write the probabilities of this very text, <eos> of every line included";
 
 }  // namespace
 
@@ -22,8 +23,9 @@ std::vector<NatsLine> RecordedScorer::score(const std::vector<TokenLine>& lines)
   std::vector<NatsLine> nats(lines.size());
   for (size_t i = 0; i < lines.size(); ++i) {
     if (p_.size() - next_ < lines[i].size())
-      throw Error(ErrorKind::data, fmt::format("{}: holds {} probabilities, the text has more tokens; {}",
-                                               path_, p_.size(), kFix));
+      throw Error(ErrorKind::data,
+                  fmt::format("{}: holds {} probabilities, the text has more tokens; {}", path_,
+                              p_.size(), kFix));
     nats[i].reserve(lines[i].size());
     for (size_t j = 0; j < lines[i].size(); ++j) nats[i].push_back(-std::log(p_[next_++]));
   }
@@ -32,8 +34,9 @@ std::vector<NatsLine> RecordedScorer::score(const std::vector<TokenLine>& lines)
 
 void RecordedScorer::end_of_text() {
   if (next_ != p_.size())
-    throw Error(ErrorKind::data, fmt::format("{}: holds {} probabilities, the text has {} tokens; {}",
-                                             path_, p_.size(), next_, kFix));
+    throw Error(ErrorKind::data,
+                fmt::format("{}: holds {} probabilities, the text has {} tokens; {}", path_,
+                            p_.size(), next_, kFix));
 }
 
 }  // namespace unroll

@@ -1,4 +1,5 @@
-// Takes the scores of a text from a file that a model on another machine, or another program, wrote.
+// Takes the scores of a text from a file that a model on another machine, or another program,
+// wrote.
 #pragma once
 
 #include <string>

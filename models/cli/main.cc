@@ -49,6 +49,8 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version",
                        std::string("unroll ") + version() + (Device::built_with_cuda() ? ", CUDA" : ", CPU only"));
   app.require_subcommand(0, 1);
+  // Of a flag given twice the last one counts, so that a command in the shell's history can be added to.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.allow_extras();
   app.footer("\nunroll VERB --help says more. A first run:\n"
              "  unroll train --recipe demo --data DIR --out RUN\n"

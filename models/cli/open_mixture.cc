@@ -1,12 +1,15 @@
+// Mixtures of models, caches and recorded probabilities from the command line.
 #include "models/cli/open_mixture.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 
 #include "host/io/metrics.h"
+#include "host/io/parse.h"
 #include "host/io/run_dir.h"
 #include "host/mix/probability_file.h"
 #include "host/ngram/ngram_model.h"
@@ -32,10 +35,25 @@ Recorded parse_recorded(const std::string& argument, bool tune) {
   const size_t comma = files.find(',');
   Recorded r{files.substr(0, comma), comma == std::string::npos ? "" : files.substr(comma + 1)};
   if (r.scored.empty() || (tune && r.tuned.empty()))
-    throw Error(ErrorKind::usage, "--mix " + argument + ": with --tune give two files, " +
-                                      std::string(kRecorded) + "FILE,TUNE_FILE, written by --write-probs "
-                                      "for the text to score and for the --tune text; without, FILE alone");
+    throw Error(ErrorKind::usage,
+                "--mix " + argument + ": with --tune give two files, " + std::string(kRecorded) +
+                    "FILE,TUNE_FILE, written by --write-probs "
+                    "for the text to score and for the --tune text; without, FILE alone");
   return r;
+}
+
+std::vector<double> parse_weights(const std::string& list) {
+  std::vector<double> weights;
+  for (size_t at = 0; at <= list.size();) {
+    const size_t end = std::min(list.find(',', at), list.size());
+    const auto weight = parse_real(std::string_view(list).substr(at, end - at));
+    if (!weight)
+      throw Error(ErrorKind::usage,
+                  "--weights " + list + ": expected numbers separated by commas, e.g. 0.7,0.3");
+    weights.push_back(*weight);
+    at = end + 1;
+  }
+  return weights;
 }
 
 class MixtureModel final : public OpenModel {
@@ -45,11 +63,13 @@ class MixtureModel final : public OpenModel {
     names_.insert(names_.end(), mix.models.begin(), mix.models.end());
     if (!mix.caches.empty()) caches_ = parse_cache_specs(mix.caches);
     if (mix.weights.empty() == tune_.empty())
-      throw Error(ErrorKind::usage, tune_.empty()
-                                        ? "a mixture needs weights: give --tune VALID_TEXT to find them, or "
-                                          "--weights W1,W2,..."
-                                        : "give either --tune or --weights, not both");
-    if (!mix.weights.empty()) weights_ = check_weights(mix.weights, names_.size() + caches_.size());
+      throw Error(ErrorKind::usage,
+                  tune_.empty()
+                      ? "a mixture needs weights: give --tune VALID_TEXT to find them, or "
+                        "--weights W1,W2,..."
+                      : "give either --tune or --weights, not both");
+    if (!mix.weights.empty())
+      weights_ = check_weights(parse_weights(mix.weights), names_.size() + caches_.size());
     open_models(use);
   }
 
@@ -72,8 +92,9 @@ class MixtureModel final : public OpenModel {
     std::vector<std::unique_ptr<NextWord>> next;
     for (size_t m = 0; m < models_.size(); ++m) {
       if (!models_[m])
-        throw Error(ErrorKind::usage, names_[m] + ": recorded probabilities belong to one text and cannot "
-                                                  "generate; mix models");
+        throw Error(ErrorKind::usage, names_[m] +
+                                          ": recorded probabilities belong to one text and cannot "
+                                          "generate; mix models");
       next.push_back(models_[m]->next_word());
     }
     return std::make_unique<MixtureNextWord>(std::move(next), caches_, weights_);
@@ -90,7 +111,8 @@ class MixtureModel final : public OpenModel {
   std::vector<MixturePart> parts() const override {
     std::vector<MixturePart> all;
     for (size_t i = 0; i < weights_.size(); ++i)
-      all.push_back({i < names_.size() ? names_[i] : name_of(caches_[i - names_.size()]), weights_[i]});
+      all.push_back(
+          {i < names_.size() ? names_[i] : name_of(caches_[i - names_.size()]), weights_[i]});
     return all;
   }
 
@@ -114,19 +136,22 @@ class MixtureModel final : public OpenModel {
     }
     for (size_t m = 0; m < names_.size(); ++m)
       if (later[m])
-        add(m, first_ ? open_model_in(names_[m], use, first_->vocab()) : open_model(names_[m], use));
+        add(m,
+            first_ ? open_model_in(names_[m], use, first_->vocab()) : open_model(names_[m], use));
     if (!first_)
-      throw Error(ErrorKind::usage, "a mixture needs a model beside recorded probabilities, for its "
-                                    "vocabulary; give MODEL or --mix MODEL");
+      throw Error(ErrorKind::usage,
+                  "a mixture needs a model beside recorded probabilities, for its "
+                  "vocabulary; give MODEL or --mix MODEL");
   }
 
   void add(size_t m, std::unique_ptr<OpenModel> model) {
     if (first_ && first_->vocab().hash() != model->vocab().hash())
-      throw Error(ErrorKind::model,
-                  fmt::format("{} ({} words, hash {}) and {} ({} words, hash {}) have different "
-                              "vocabularies and cannot be mixed; train one with --vocab-of of the other",
-                              names_[first_index_], first_->vocab().size(), first_->vocab().hash(), names_[m],
-                              model->vocab().size(), model->vocab().hash()));
+      throw Error(
+          ErrorKind::model,
+          fmt::format("{} ({} words, hash {}) and {} ({} words, hash {}) have different "
+                      "vocabularies and cannot be mixed; train one with --vocab-of of the other",
+                      names_[first_index_], first_->vocab().size(), first_->vocab().hash(),
+                      names_[m], model->vocab().size(), model->vocab().hash()));
     models_[m] = std::move(model);
     if (first_) return;
     first_ = models_[m].get();
@@ -135,7 +160,8 @@ class MixtureModel final : public OpenModel {
 
   const OpenModel& reference() const { return *first_; }
 
-  std::vector<std::unique_ptr<TokenScorer>> scorers(Reset reset, const ScoringShape& shape, bool tuning) {
+  std::vector<std::unique_ptr<TokenScorer>> scorers(Reset reset, const ScoringShape& shape,
+                                                    bool tuning) {
     std::vector<std::unique_ptr<TokenScorer>> all;
     for (size_t m = 0; m < models_.size(); ++m) {
       if (models_[m]) {
@@ -150,17 +176,18 @@ class MixtureModel final : public OpenModel {
 
   void tune(Reset reset, const ScoringShape& shape) {
     if (!weights_.empty()) return;
-    TextSource text(tune_, "--tune");
+    TextSource text({tune_}, "--tune");
     const Mixture mixture = tune_mixture(scorers(reset, shape, true), caches_, text);
     weights_ = mixture.weights;
     std::fprintf(stderr, "weights by EM, %d rounds:", mixture.rounds);
-    for (const MixturePart& part : parts()) std::fprintf(stderr, " %.6f %s", part.weight, part.name.c_str());
-    std::fprintf(stderr, "; tuning ppl %.2f (%s tokens)\n", perplexity(-mixture.nats, mixture.tokens),
-                 with_commas(mixture.tokens).c_str());
+    for (const MixturePart& part : parts())
+      std::fprintf(stderr, " %.6f %s", part.weight, part.name.c_str());
+    std::fprintf(stderr, "; tuning ppl %.2f (%s tokens)\n",
+                 perplexity(-mixture.nats, mixture.tokens), with_commas(mixture.tokens).c_str());
   }
 
   std::vector<std::string> names_;  // of models
-  std::vector<std::string> tune_;
+  std::string tune_;
   std::vector<CacheSpec> caches_;
   std::vector<std::unique_ptr<OpenModel>> models_;  // null: recorded
   const OpenModel* first_ = nullptr;                // of those that are not null
@@ -183,19 +210,18 @@ void add_mix_options(CLI::App& app, MixOptions& mix) {
                  "another model over the same vocabulary, to interpolate with; may be repeated. "
                  "probs:FILE takes the probabilities that --write-probs wrote for this text, "
                  "probs:FILE,TUNE_FILE also those of the --tune text")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)
       ->group(kGroup);
-  app.add_option("--cache-ngram", mix.caches,
-                 "caches of the words seen last: unigram:WORDS, decay:WORDS, bigram:WORDS, as a list, "
-                 "e.g. decay:100,bigram:500")
+  app.add_option(
+         "--cache-ngram", mix.caches,
+         "caches of the words seen last: unigram:WORDS, decay:WORDS, bigram:WORDS, as a list, "
+         "e.g. decay:100,bigram:500")
       ->group(kGroup);
-  app.add_option("--tune", mix.tune, "validation text whose probability the mixture's weights maximise (EM)")
-      ->expected(1)
+  app.add_option("--tune", mix.tune,
+                 "validation text whose probability the mixture's weights maximise (EM)")
       ->group(kGroup);
-  app.add_option("--weights", mix.weights, "the weights instead: MODEL, each --mix, each cache; they sum to 1")
-      ->expected(1)
-      ->delimiter(',')
+  app.add_option("--weights", mix.weights,
+                 "the weights instead: MODEL, each --mix, each cache; they sum to 1")
       ->group(kGroup);
 }
 
@@ -203,18 +229,21 @@ std::unique_ptr<OpenModel> open_mixture(const std::string& model, const MixOptio
                                         const UseOptions& use) {
   if (mix.mixes()) return std::make_unique<MixtureModel>(model, mix, use);
   if (!mix.tune.empty() || !mix.weights.empty())
-    throw Error(ErrorKind::usage, std::string(mix.tune.empty() ? "--weights" : "--tune") +
-                                      " is for mixtures; give --mix MODEL or --cache-ngram LIST with it");
+    throw Error(ErrorKind::usage,
+                std::string(mix.tune.empty() ? "--weights" : "--tune") +
+                    " is for mixtures; give --mix MODEL or --cache-ngram LIST with it");
   return open_model(model, use);
 }
 
 void place_model_and_files(std::string& model, std::vector<std::string>& files, MixOptions& mix) {
-  if (!mix.models.empty() && (files.empty() || (std::filesystem::exists(model) && !looks_like_model(model)))) {
+  if (!mix.models.empty() &&
+      (files.empty() || (std::filesystem::exists(model) && !looks_like_model(model)))) {
     files.insert(files.begin(), model);
     model = mix.models.front();
     mix.models.erase(mix.models.begin());
   }
-  if (files.empty()) throw Error(ErrorKind::usage, "FILE is required: the text to score, or - for standard input");
+  if (files.empty())
+    throw Error(ErrorKind::usage, "FILE is required: the text to score, or - for standard input");
 }
 
 void ProbabilityWriter::add(const ScoredLine& line) {
@@ -227,9 +256,10 @@ void ProbabilityWriter::write() const {
 }
 
 void add_write_probs_option(CLI::App& app, std::string& path) {
-  app.add_option("--write-probs", path,
-                 "write the probability of every token, <eos> included, as 32-bit floats (or as decimal "
-                 "lines where the name ends in .txt), for --mix probs:FILE");
+  app.add_option(
+      "--write-probs", path,
+      "write the probability of every token, <eos> included, as 32-bit floats (or as decimal "
+      "lines where the name ends in .txt), for --mix probs:FILE");
 }
 
 }  // namespace unroll::cli

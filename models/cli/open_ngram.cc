@@ -1,3 +1,4 @@
+// Opens n-gram files behind the interface that all verbs use.
 #include "models/cli/open_ngram.h"
 
 #include <algorithm>

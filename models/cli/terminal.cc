@@ -4,37 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
-#include <string_view>
 
 #include "host/io/metrics.h"
 
 namespace unroll::cli {
-namespace {
-
-std::atomic<int> stop_signal{0};
-
-extern "C" void on_stop_signal(int signal) {
-  if (stop_signal.exchange(signal) != 0) _exit(128 + signal);
-  const int error = errno;
-  constexpr std::string_view kText = "\nstopping after this step; once more ends at once, without saving\n";
-  if (write(STDERR_FILENO, kText.data(), kText.size()) < 0) errno = 0;  // nobody to tell
-  errno = error;
-}
-
-}  // namespace
-
-const std::atomic<int>& catch_stop_signals() {
-  struct sigaction action = {};
-  action.sa_handler = on_stop_signal;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  return stop_signal;
-}
-
 Terminal::Terminal(bool quiet) : quiet_(quiet), interactive_(isatty(STDERR_FILENO) != 0) {}
 Terminal::~Terminal() { clear(); }
 

@@ -2,7 +2,6 @@
 // terminal and is printed once per line of the log elsewhere.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <string>
 
@@ -32,9 +31,5 @@ class Terminal final : public TrainObserver {
   bool dirty_ = false;  // a refreshing line stands
   std::chrono::steady_clock::time_point last_working_ = std::chrono::steady_clock::now();
 };
-
-// Ctrl-C and SIGTERM set the value to the signal's number and say so; a second one ends the program at once with
-// 128 plus the number.
-const std::atomic<int>& catch_stop_signals();
 
 }  // namespace unroll::cli

@@ -14,6 +14,7 @@
 #include "host/train/trainer.h"
 #include "host/train/weights_file.h"
 #include "kernels/base/error.h"
+#include "models/cli/stop_signals.h"
 #include "models/cli/terminal.h"
 #include "models/cli/train_ngram.h"
 #include "models/cli/train_texts.h"
@@ -152,6 +153,7 @@ void add_setting(CLI::App& app, TrainFlags& flags, const Setting& setting) {
 }
 
 int train(const TrainFlags& f) {
+  take_stop_signals();
   Terminal terminal(f.quiet);
   if (f.out.empty() == f.resume.empty())
     throw Error(ErrorKind::usage, f.out.empty() ? "give --out RUN for a new run, or --resume RUN"
@@ -194,12 +196,12 @@ int train(const TrainFlags& f) {
                    .data = {&vocab, &texts.train, &texts.valid, texts.has_test ? &texts.test : nullptr},
                    .run = run,
                    .observer = &terminal,
-                   .stop = &catch_stop_signals()});
+                   .stop = &stop_after_step()});
   write_config(config, run);
   describe_run(terminal, config, texts, vocab, params, backend, trainer.estimate());
   if (resume) trainer.resume();
   const TrainResult result = trainer.run();
-  return report(result, run, config, terminal, texts.has_test, catch_stop_signals().load());
+  return report(result, run, config, terminal, texts.has_test, stop_after_step().load());
 }
 
 }  // namespace

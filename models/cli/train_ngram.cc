@@ -1,3 +1,4 @@
+// Trains an n-gram model: counts, estimate, files, perplexities.
 #include "models/cli/train_ngram.h"
 
 #include <fmt/format.h>
@@ -33,31 +34,39 @@ NgramOptions ngram_options(const Config& config, Terminal& terminal) {
 
 // What was counted, per order, for people and for the log.
 void describe_orders(const NgramInfo& info, RunLog& log, Terminal& terminal) {
-  terminal.say("order        n-grams         kept        n1        n2        n3        n4      D1      D2     D3+");
+  terminal.say(
+      "order        n-grams         kept        n1        n2        n3        n4      D1      D2   "
+      "  D3+");
   for (size_t i = 0; i < info.discounts.size(); ++i) {
     const NgramDiscounts& d = info.discounts[i];
-    terminal.say(fmt::format("{:>5} {:>14} {:>12} {:>9} {:>9} {:>9} {:>9}  {:.4f}  {:.4f}  {:.4f}{}", i + 1,
-                             with_commas(int64_t(d.types)), with_commas(int64_t(info.ngrams[i])), d.n[0],
-                             d.n[1], d.n[2], d.n[3], d.D[0], d.D[1], d.D[2],
-                             d.fallback ? " (fallback)" : ""));
+    terminal.say(fmt::format(
+        "{:>5} {:>14} {:>12} {:>9} {:>9} {:>9} {:>9}  {:.4f}  {:.4f}  {:.4f}{}", i + 1,
+        with_commas(int64_t(d.types)), with_commas(int64_t(info.ngrams[i])), d.n[0], d.n[1], d.n[2],
+        d.n[3], d.D[0], d.D[1], d.D[2], d.fallback ? " (fallback)" : ""));
     LogRecord record;
-    record.add("kind", "order").add("order", int64_t(i + 1)).add("types", d.types).add("kept", info.ngrams[i]);
+    record.add("kind", "order")
+        .add("order", int64_t(i + 1))
+        .add("types", d.types)
+        .add("kept", info.ngrams[i]);
     for (size_t j = 0; j < d.n.size(); ++j) record.add(fmt::format("n{}", j + 1), d.n[j]);
     for (size_t j = 0; j < d.D.size(); ++j) record.add(fmt::format("D{}", j + 1), d.D[j]);
     log.append(record.add("fallback", d.fallback));
   }
 }
 
-double report_perplexity(const char* name, const NgramModel& model, const Corpus& text, int threads) {
+double report_perplexity(const char* name, const NgramModel& model, const Corpus& text,
+                         int threads) {
   std::vector<double> nats(text.size());
-  const double ppl = perplexity(-model.score(text, nats, std::max(1, threads)), int64_t(text.size()));
+  const double ppl =
+      perplexity(-model.score(text, nats, std::max(1, threads)), int64_t(text.size()));
   std::printf("%s ppl %.2f (%s tokens)\n", name, ppl, with_commas(int64_t(text.size())).c_str());
   return ppl;
 }
 
 }  // namespace
 
-int train_ngram(Config config, const std::string& out, const std::string& arpa, Terminal& terminal) {
+int train_ngram(Config config, const std::string& out, const std::string& arpa,
+                Terminal& terminal) {
   const auto begin = std::chrono::steady_clock::now();
   const auto seconds = [begin] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -89,10 +98,12 @@ int train_ngram(Config config, const std::string& out, const std::string& arpa, 
   LogRecord end;
   end.add("kind", "end");
   end.add("valid_ppl", report_perplexity("valid", model, texts.valid, int(config.threads)));
-  if (texts.has_test) end.add("test_ppl", report_perplexity("test", model, texts.test, int(config.threads)));
+  if (texts.has_test)
+    end.add("test_ppl", report_perplexity("test", model, texts.test, int(config.threads)));
   log.append(end.add("seconds", seconds()));
   terminal.say(fmt::format("(every line on its own; trained in {:.1f} s; {} in {}{})", trained,
-                           human_bytes(double(info.bytes)), run.ngram(), arpa.empty() ? "" : " and " + arpa));
+                           human_bytes(double(info.bytes)), run.ngram(),
+                           arpa.empty() ? "" : " and " + arpa));
   describe_next_steps(terminal, run);
   return 0;
 }

@@ -1,3 +1,4 @@
+// Vocabulary, texts and settings of a run.
 #include "models/cli/train_texts.h"
 
 #include <fmt/format.h>
@@ -12,13 +13,14 @@
 namespace unroll::cli {
 namespace {
 
-std::string describe_text(const char* name, const std::vector<std::string>& paths, const Corpus& c) {
+std::string describe_text(const char* name, const std::vector<std::string>& paths,
+                          const Corpus& c) {
   std::string files;
   for (const std::string& path : paths) files += (files.empty() ? "" : " ") + path;
-  return fmt::format("{:<9} {} tokens, {} lines, {} unknown ({:.2f}%)   {}", name,
-                     with_commas(int64_t(c.size())), with_commas(int64_t(c.lines())),
-                     with_commas(int64_t(c.oov_tokens())),
-                     100.0 * double(c.oov_tokens()) / double(std::max<uint64_t>(1, c.size())), files);
+  return fmt::format(
+      "{:<9} {} tokens, {} lines, {} unknown ({:.2f}%)   {}", name, with_commas(int64_t(c.size())),
+      with_commas(int64_t(c.lines())), with_commas(int64_t(c.oov_tokens())),
+      100.0 * double(c.oov_tokens()) / double(std::max<uint64_t>(1, c.size())), files);
 }
 
 }  // namespace
@@ -57,17 +59,18 @@ Texts make_texts(const Config& config, const Vocab& vocab, const RunDir& run, Te
   return texts;
 }
 
-void describe_texts(Terminal& terminal, const Config& config, const Texts& texts, const Vocab& vocab) {
+void describe_texts(Terminal& terminal, const Config& config, const Texts& texts,
+                    const Vocab& vocab) {
   terminal.say(describe_text("train", config.train, texts.train));
   terminal.say(describe_text("valid", config.valid, texts.valid));
   if (texts.has_test) terminal.say(describe_text("test", config.test, texts.test));
-  terminal.say(fmt::format("vocab     {} {}s, hash {}", with_commas(vocab.size()), name_of(vocab.unit()),
-                           vocab.hash()));
+  terminal.say(fmt::format("vocab     {} {}s, hash {}", with_commas(vocab.size()),
+                           name_of(vocab.unit()), vocab.hash()));
 }
 
 void describe_next_steps(Terminal& terminal, const RunDir& run) {
-  terminal.say(fmt::format("next:\n  unroll generate {} --temperature 0.8\n  unroll eval {} FILE", run.path,
-                           run.path));
+  terminal.say(fmt::format("next:\n  unroll generate {} --temperature 0.8\n  unroll eval {} FILE",
+                           run.path, run.path));
 }
 
 }  // namespace unroll::cli

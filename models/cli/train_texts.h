@@ -1,4 +1,5 @@
-// What training any kind of model begins with: the vocabulary, the texts as ids, the run's config.toml.
+// What training any kind of model begins with: the vocabulary, the texts as ids, the run's
+// config.toml.
 #pragma once
 
 #include <string>
@@ -26,7 +27,8 @@ Vocab make_vocab(const Config& config);
 Texts make_texts(const Config& config, const Vocab& vocab, const RunDir& run, Terminal& terminal);
 
 // Says how long the texts and the vocabulary are, and where they came from.
-void describe_texts(Terminal& terminal, const Config& config, const Texts& texts, const Vocab& vocab);
+void describe_texts(Terminal& terminal, const Config& config, const Texts& texts,
+                    const Vocab& vocab);
 
 // What a trained model suggests to do with it.
 void describe_next_steps(Terminal& terminal, const RunDir& run);

@@ -22,8 +22,8 @@ void add_use_options(CLI::App& app, UseOptions& use) {
 
 void add_reset_option(CLI::App& app, std::string& reset) {
   app.add_option("--reset", reset,
-                 std::string("never: one stream, state carried over lines; line: every line anew") +
-                     (reset.empty() ? "; without it, as the model was trained" : ""))
+                 std::string("never: one stream; line: every line from the zero state") +
+                     (reset.empty() ? "; else as in training" : ""))
       ->check(CLI::IsMember({"never", "line"}))
       ->capture_default_str();
 }

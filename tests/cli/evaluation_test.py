@@ -46,7 +46,8 @@ class EvaluationTest(ProgramTest):
         for batching in ("stream", "sentence"):
             # Lines longer than bptt too.
             path, out, _ = self.train("same-" + batching, "--batching", batching, "--bptt", "8", "--epochs", "2")
-            end = [json.loads(line) for line in open(path + "/log.jsonl")][-1]
+            with open(path + "/log.jsonl") as log:
+                end = json.loads(log.readlines()[-1])
             for split in ("valid", "test"):
                 code, got, err = run("eval", path, self.path("data/%s.txt" % split), "--json", "--threads", "1")
                 self.assertEqual(code, 0, err)

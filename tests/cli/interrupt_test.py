@@ -8,7 +8,7 @@ import unittest
 from program import TIMEOUT, ProgramTest, read_safetensors, run, start
 
 # Steps so slow that a signal falls into one.
-ENDLESS = ["--device", "cpu", "--threads", "1", "--hidden", "300", "--batch", "4", "--bptt", "100", "--epochs", "0",
+ENDLESS = ["--device", "cpu", "--threads", "1", "--hidden", "300", "--batch", "4", "--bptt", "100", "--epochs", "1000000",
            "--log-every", "1", "--save-every", "1h"]
 
 

@@ -1,5 +1,5 @@
-// A small language model that trains through the real host code, on any device, for the tests of the
-// whole.
+// A small language model that trains through the real host code, on any device, for the tests of
+// the whole.
 #pragma once
 
 #include <memory>

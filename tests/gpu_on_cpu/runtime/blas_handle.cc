@@ -7,6 +7,7 @@
 #include "kernels/base/error.h"
 #include "tests/gpu_on_cpu/engine.h"
 #include "tests/gpu_on_cpu/runtime/runtime.h"
+#include "tests/gpu_on_cpu/runtime/state.h"
 
 struct cublasContext {
   cudaStream_t stream = nullptr;
@@ -42,9 +43,7 @@ namespace unroll::gpu_on_cpu {
 CUstream_st* stream_of(cublasContext* handle) { return handle->stream; }
 
 std::function<void()> scribble_workspace(cublasContext* handle) {
-  cudaStreamCaptureStatus status;
-  cudaStreamIsCapturing(handle->stream, &status);
-  if (!handle->workspace && status != cudaStreamCaptureStatusNone)
+  if (!handle->workspace && handle->stream && handle->stream->capture)
     throw unroll::Error(
         "cuBLAS would allocate a workspace while its stream is captured; call "
         "cublasSetWorkspace after cublasSetStream");

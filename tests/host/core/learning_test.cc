@@ -48,7 +48,7 @@ TEST_P(LearningTest, PeriodicText) {
 TEST_P(LearningTest, Copy) {
   TinyLm lm(config_of(GetParam()), 7, 32, adam(), DType::f32);
   double last = 0;
-  for (int n = 0; n < 700; ++n) {
+  for (int n = 0; n < 1200; ++n) {
     HostChunk c;
     c.T = 7;
     c.B = 32;
@@ -68,7 +68,7 @@ TEST_P(LearningTest, Copy) {
     }
     c.tokens = 3 * 32;
     step(lm, c, n, 0.01);
-    if (n == 699) {
+    if (n == 1199) {
       const StepFigures f = lm.scheduler->take_figures().back();
       EXPECT_EQ(f.tokens, 96);
       last = f.nats / f.tokens;

@@ -1,6 +1,8 @@
 // Weights and the learning rate: initial values, names, layout, schedules.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "host/memory/param_store.h"
 #include "host/optim/lr_schedule.h"
 #include "kernels/base/error.h"

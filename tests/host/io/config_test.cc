@@ -47,7 +47,7 @@ Config unlike_default() {
     std::string value;
     switch (s.kind) {
       case SettingKind::integer:
-        value = s.key == "biases" ? "1" : "17";
+        value = s.key == "biases" ? "1" : s.key == "order" ? "7" : "17";
         break;
       case SettingKind::bytes:
         value = "3M";

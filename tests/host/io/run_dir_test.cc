@@ -19,7 +19,7 @@ TEST(RunDir, CreateOpenResolve) {
   expect_contains(error_of(ErrorKind::usage, [&] { RunDir::open(run.path); }),
                   "has no state.safetensors to resume from; --resume takes");
   expect_contains(error_of(ErrorKind::usage, [&] { resolve_model(run.path); }),
-                  "has no model.safetensors; MODEL is a run directory or");
+                  "has no model.safetensors; MODEL is a run directory, a .safetensors file or an");
   RunDir::create(run.path);  // an empty folder may be used
 
   write_file(run.state(), "");
@@ -35,6 +35,12 @@ TEST(RunDir, CreateOpenResolve) {
   std::filesystem::remove(run.state());
   expect_contains(error_of(ErrorKind::usage, [&] { RunDir::open(run.path); }),
                   "its weights alone: --init-from " + run.model());
+
+  std::filesystem::remove(run.model());
+  write_file(run.ngram(), "");
+  EXPECT_EQ(resolve_model(run.path), run.ngram());
+  expect_contains(error_of(ErrorKind::usage, [&] { RunDir::create(run.path); }), "already holds a run");
+  expect_contains(error_of(ErrorKind::usage, [&] { RunDir::open(run.path); }), "trained in one go");
 }
 
 TEST(RunDir, PathsThatAreNotThere) {

@@ -40,7 +40,8 @@ TEST(MixtureScorer, SumsToOneAndAgreesWithGeneration) {
   MixtureScorer scorer(scorers(m), m.caches, m.weights);
   // In two pieces: caches go on where the first ended.
   std::vector<NatsLine> nats = scorer.score({lines.begin(), lines.begin() + 3});
-  for (NatsLine& line : scorer.score({lines.begin() + 3, lines.end()})) nats.push_back(std::move(line));
+  for (NatsLine& line : scorer.score({lines.begin() + 3, lines.end()}))
+    nats.push_back(std::move(line));
 
   std::vector<std::unique_ptr<NextWord>> next;
   next.push_back(std::make_unique<NgramNextWord>(m.trigram));
@@ -89,9 +90,11 @@ TEST(MixtureScorer, TakesRecordedProbabilities) {
   const std::vector<TokenLine> shorter(lines.begin(), lines.end() - 1);
   RecordedScorer left_over(path, m.vocab), exhausted(path, m.vocab);
   left_over.score(shorter);
-  EXPECT_NE(error_of([&] { left_over.end_of_text(); }).find("probabilities, the text has"), std::string::npos);
+  EXPECT_NE(error_of([&] { left_over.end_of_text(); }).find("probabilities, the text has"),
+            std::string::npos);
   exhausted.score(lines);
-  EXPECT_NE(error_of([&] { exhausted.score(lines); }).find("the text has more tokens"), std::string::npos);
+  EXPECT_NE(error_of([&] { exhausted.score(lines); }).find("the text has more tokens"),
+            std::string::npos);
   std::filesystem::remove(path);
 }
 
@@ -99,7 +102,8 @@ TEST(MixtureScorer, ChecksWeights) {
   EXPECT_EQ(check_weights(std::vector<double>{0.25, 0.75}, 2), (std::vector<double>{0.25, 0.75}));
   const auto scaled = check_weights(std::vector<double>{0.3333, 0.6666}, 2);
   EXPECT_NEAR(scaled[0] + scaled[1], 1, 1e-15);
-  for (const std::vector<double>& wrong : std::vector<std::vector<double>>{{1}, {0.5, 0.6}, {1.5, -0.5}})
+  for (const std::vector<double>& wrong :
+       std::vector<std::vector<double>>{{1}, {0.5, 0.6}, {1.5, -0.5}})
     EXPECT_THROW(check_weights(wrong, 2), Error);
 }
 
