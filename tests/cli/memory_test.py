@@ -18,7 +18,8 @@ class MemoryTest(ProgramTest):
     def check(self, name, *flags):
         process = start("train", "--data", self.big, "--out", self.path(name), "--device", "cpu", "--threads", "2",
                         "--max-steps", "4", "--epochs", "1", *flags)
-        _, err = process.stdout.read(), process.stderr.read().decode()
+        with process.stdout, process.stderr:
+            err = (process.stdout.read() and process.stderr.read()).decode()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status
         self.assertEqual(status, 0, err)

@@ -192,8 +192,7 @@ TEST(Runtime, PageableCopiesAreStaged) {
             0);
 }
 
-// --- graphs
-// ---------------------------------------------------------------------------------------
+// --- graphs --------------------------------------------------------------------------------------
 
 // Three steps with a rate that changes per step; by value it keeps what it was at capture.
 bool steps(bool rate_on_device) {
@@ -313,8 +312,7 @@ TEST(Runtime, EventRecordedInACaptureIsOfNoUseOutside) {
   EXPECT_TRUE(says(error_of([&] { a.other.wait(event); }), "last recorded in a capturing stream"));
 }
 
-// --- errors
-// ---------------------------------------------------------------------------------------
+// --- errors --------------------------------------------------------------------------------------
 
 TEST(Runtime, FailureOfQueuedWorkIsReportedByTheNextSynchronise) {
   wrong_seeds([] {
@@ -370,8 +368,7 @@ TEST(Runtime, SameSeedSameOrder) {
   EXPECT_NE(order(5), order(6));
 }
 
-// --- products and sorts
-// -----------------------------------------------------------------------------
+// --- products and sorts --------------------------------------------------------------------------
 
 TEST(Runtime, GemmEqualsTheProduct) {
   const Backend backend(Device::cuda());
