@@ -9,8 +9,8 @@
 
 namespace unroll {
 
-// Declares the model's weights in `params`; V is the vocabulary's size. Throws a usage Error for an unknown
-// cell.
+// Declares the model's weights in `params`; V is the vocabulary's size. Throws a usage Error for an
+// unknown cell.
 std::unique_ptr<LanguageModel> make_model(const Config& config, int V, ParamStore& params);
 
 }  // namespace unroll

@@ -1,9 +1,9 @@
 // The stacked recurrent language model over any cell.
 //
 //   x_t        = E[w_t]                                                  [B,E]
-//   h_t        = stack of L recurrent layers with dropout around each    [B,H]     host/ops/recurrent_stack.h
-//   y_t        = h_t, or P h_t where a tied output layer is narrower     [B,D]
-//   loss       = -log softmax(W_o y_t + b_o)[w_{t+1}]                    nats
+//   h_t        = stack of L recurrent layers with dropout around each    [B,H]
+//   host/ops/recurrent_stack.h y_t        = h_t, or P h_t where a tied output layer is narrower
+//   [B,D] loss       = -log softmax(W_o y_t + b_o)[w_{t+1}]                    nats
 //
 // Tied: W_o = E. If H differs from E, P [E,H] without bias stands between them (Press & Wolf 2017;
 // Inan, Khosravi & Socher 2017). Untied with dropout it is Zaremba, Sutskever & Vinyals 2014.
@@ -27,7 +27,7 @@ class RnnLm final : public LanguageModel {
     Cell cell = Cell::lstm;
     int V = 0, E = 200, H = 200, L = 2;
     bool tied = false, residual = false;
-    int biases = 2;       // 2: b_W and b_R per layer as in PyTorch; 1: b_W only
+    int biases = 2;  // 2: b_W and b_R per layer as in PyTorch; 1: b_W only
     double dropout = 0;
     bool locked = false;  // one dropout mask per chunk instead of one per step
     double init = 0;      // every weight U(-init, init); 0: PyTorch's bounds
@@ -58,8 +58,7 @@ class RnnLm final : public LanguageModel {
   }
 
   std::vector<StateShape> state_shape() const override {
-    return std::vector<StateShape>(size_t(cfg_.L),
-                                   {cfg_.H, info_of(cfg_.cell).states == 2});
+    return std::vector<StateShape>(size_t(cfg_.L), {cfg_.H, info_of(cfg_.cell).states == 2});
   }
 
   Var hidden(Tape& tape, const Chunk& w, const State& state) const override {

@@ -1,4 +1,5 @@
-// Everything a program that trains or uses a language model includes: <unroll/unroll.h> once installed.
+// Everything a program that trains or uses a language model includes: <unroll/unroll.h> once
+// installed.
 #pragma once
 
 #include "host/data/corpus.h"

@@ -1,4 +1,5 @@
-// A cuBLAS handle bound to one stream, with a workspace of its own that outlives every captured graph.
+// A cuBLAS handle bound to one stream, with a workspace of its own that outlives every captured
+// graph.
 #pragma once
 
 #include "host/device/stream.h"

@@ -17,7 +17,8 @@ namespace unroll {
 namespace {
 
 size_t available_host_memory() {
-  // What the kernel thinks can be had without swapping; free pages alone would leave out its caches.
+  // What the kernel thinks can be had without swapping; free pages alone would leave out its
+  // caches.
   if (std::FILE* f = std::fopen("/proc/meminfo", "r")) {
     char line[128];
     unsigned long long kib = 0;
@@ -71,8 +72,8 @@ Device Device::parse(const std::string& text, int threads) {
     known = error == std::errc() && end == last && first != last && ordinal >= 0;
   }
   if (!known)
-    throw Error(ErrorKind::usage,
-                "--device \"" + text + "\": expected auto, cpu, cuda or cuda:N, for example cuda:0");
+    throw Error(ErrorKind::usage, "--device \"" + text +
+                                      "\": expected auto, cpu, cuda or cuda:N, for example cuda:0");
   Device d = cuda(ordinal);
   d.threads_ = cpu(threads).threads_;
   return d;
@@ -120,10 +121,10 @@ Device Device::cuda(int ordinal) {
   cudaDeviceProp prop{};
   CUDA_CHECK(cudaGetDeviceProperties(&prop, ordinal));
   if (prop.major < kMinComputeMajor)
-    throw Error(ErrorKind::resource,
-                "--device cuda:" + std::to_string(ordinal) + ": " + prop.name +
-                    " has compute capability " + std::to_string(prop.major) + "." +
-                    std::to_string(prop.minor) + "; unroll needs 8.0 or higher; use --device cpu");
+    throw Error(ErrorKind::resource, "--device cuda:" + std::to_string(ordinal) + ": " + prop.name +
+                                         " has compute capability " + std::to_string(prop.major) +
+                                         "." + std::to_string(prop.minor) +
+                                         "; unroll needs 8.0 or higher; use --device cpu");
   Device d;
   d.kind_ = DeviceKind::cuda;
   d.ordinal_ = ordinal;
@@ -158,9 +159,10 @@ bool Device::cuda_available(std::string* why_not) {
 }
 
 Device Device::cuda(int) {
-  throw Error(ErrorKind::resource,
-              "--device cuda: this unroll was built without CUDA; install the CUDA toolkit, rebuild "
-              "with ./dev build, or use --device cpu");
+  throw Error(
+      ErrorKind::resource,
+      "--device cuda: this unroll was built without CUDA; install the CUDA toolkit, rebuild "
+      "with ./dev build, or use --device cpu");
 }
 
 size_t Device::free_memory_bytes() const { return available_host_memory(); }

@@ -14,9 +14,10 @@ constexpr int kMinComputeMajor = 8;
 
 class Device {
  public:
-  // "auto": the first usable GPU, else the CPU; "cpu"; "cuda" or "cuda:N". `threads` is for the CPU,
-  // 0 for all cores. Throws a resource Error that names what was found: no GPU, a GPU older than
-  // compute capability 8.0, a driver too old for this build. `auto` never throws; why_cpu() says why.
+  // "auto": the first usable GPU, else the CPU; "cpu"; "cuda" or "cuda:N". `threads` is for the
+  // CPU, 0 for all cores. Throws a resource Error that names what was found: no GPU, a GPU older
+  // than compute capability 8.0, a driver too old for this build. `auto` never throws; why_cpu()
+  // says why.
   static Device parse(const std::string& text, int threads = 0);
   static Device cpu(int threads = 0);
   static Device cuda(int ordinal = 0);
@@ -31,8 +32,10 @@ class Device {
   int ordinal() const { return ordinal_; }
   int threads() const { return threads_; }
   int sm_count() const { return sm_count_; }
-  const std::string& name() const { return name_; }        // "NVIDIA H200", "CPU, 2 threads"
-  const std::string& why_cpu() const { return why_cpu_; }  // after "auto": why there is no GPU, or ""
+  const std::string& name() const { return name_; }  // "NVIDIA H200", "CPU, 2 threads"
+  const std::string& why_cpu() const {
+    return why_cpu_;
+  }  // after "auto": why there is no GPU, or ""
   size_t memory_bytes() const { return memory_bytes_; }
   size_t free_memory_bytes() const;
 

@@ -1,4 +1,5 @@
-// A queue of device work, and marks in it. On the CPU work is done when it is issued, so both are empty.
+// A queue of device work, and marks in it. On the CPU work is done when it is issued, so both are
+// empty.
 #pragma once
 
 #include "host/device/device.h"
@@ -21,8 +22,8 @@ class Stream {
   void synchronize() const;
   void wait(const Event& event) const;  // later work waits for the event's last record
 
-  // Copies `bytes` between host and device, or within either, in stream order. Host memory has to be
-  // pinned for the copy to be asynchronous.
+  // Copies `bytes` between host and device, or within either, in stream order. Host memory has to
+  // be pinned for the copy to be asynchronous.
   void copy(void* to, const void* from, size_t bytes) const;
   void fill_zero(void* to, size_t bytes) const;
 

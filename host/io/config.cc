@@ -55,9 +55,8 @@ std::vector<std::string> split_list(std::string_view text) {
 // ", LSTM is a value of cell (--cell lstm)", or "" where no setting has such a choice.
 std::string other_setting_with(std::string_view value) {
   std::string lower(value);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char ch) {
-    return char(std::tolower(ch));
-  });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char ch) { return char(std::tolower(ch)); });
   for (const Setting& s : settings())
     if (std::find(s.choices.begin(), s.choices.end(), lower) != s.choices.end())
       return "; " + lower + " is a value of " + s.key + ": " + s.flag() + " " + lower;

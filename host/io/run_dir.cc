@@ -48,12 +48,12 @@ RunDir RunDir::open(const std::string& path) {
     throw Error(ErrorKind::usage, run.path + ": is not a folder; " + fix);
   std::error_code error;
   if (!fs::exists(run.state(), error))
-    throw Error(ErrorKind::usage, run.path + ": has no state.safetensors to resume from" +
-                                      (fs::exists(run.model(), error)
-                                           ? "; its weights alone: --init-from " + run.model()
-                                       : fs::exists(run.ngram(), error)
-                                           ? "; an n-gram model is trained in one go"
-                                           : "; " + fix));
+    throw Error(
+        ErrorKind::usage,
+        run.path + ": has no state.safetensors to resume from" +
+            (fs::exists(run.model(), error)   ? "; its weights alone: --init-from " + run.model()
+             : fs::exists(run.ngram(), error) ? "; an n-gram model is trained in one go"
+                                              : "; " + fix));
   return run;
 }
 

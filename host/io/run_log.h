@@ -51,9 +51,9 @@ class RunLog {
   // Waits until the lines are on the disk; before a state that assumes them. Throws Error(disk).
   void sync();
 
-  // Cuts the log before the first line whose "step" is beyond `step`, or that closes a run (kind "end"). A torn last line is dropped.
-  // No file is no error. Throws Error(disk), or Error(data) with file:line for a line in the middle
-  // that is not JSON.
+  // Cuts the log before the first line whose "step" is beyond `step`, or that closes a run (kind
+  // "end"). A torn last line is dropped. No file is no error. Throws Error(disk), or Error(data)
+  // with file:line for a line in the middle that is not JSON.
   static void truncate_to_step(const std::string& path, int64_t step);
 
   // All lines but a torn last one; null and nested values are left out. Throws Error(usage),

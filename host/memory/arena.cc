@@ -11,8 +11,8 @@
 namespace unroll {
 namespace {
 
-// Measuring hands out addresses from here on; they are never dereferenced, and not null, because a null
-// view means "not given".
+// Measuring hands out addresses from here on; they are never dereferenced, and not null, because a
+// null view means "not given".
 constexpr uintptr_t kMadeUpBase = Arena::kAlignment;
 
 size_t align_up(size_t bytes) {
@@ -55,8 +55,8 @@ bool Arena::reserve(size_t bytes) {
 
 void* Arena::allocate(size_t bytes) {
   const size_t wanted = align_up(bytes);
-  // The block at the end of the slab counts as endless, as it is while measuring, so that the choice does not
-  // depend on how large the slab is.
+  // The block at the end of the slab counts as endless, as it is while measuring, so that the
+  // choice does not depend on how large the slab is.
   const auto room = [&](auto block) {
     return block->first + block->second == limit_ ? SIZE_MAX : block->second;
   };

@@ -1,9 +1,9 @@
-// One slab of memory handed out in blocks, deterministically: the same sequence of requests and releases
-// gives the same addresses, which is all that a captured graph needs.
+// One slab of memory handed out in blocks, deterministically: the same sequence of requests and
+// releases gives the same addresses, which is all that a captured graph needs.
 //
-// Best fit over a free list, blocks aligned to 256 bytes. While measuring, addresses are made up and only
-// the high-water mark counts; the slab is then reserved for it. Blocks are reused in stream order: an
-// arena serves one stream. Debug builds fill released blocks with 0xff on the CPU.
+// Best fit over a free list, blocks aligned to 256 bytes. While measuring, addresses are made up
+// and only the high-water mark counts; the slab is then reserved for it. Blocks are reused in
+// stream order: an arena serves one stream. Debug builds fill released blocks with 0xff on the CPU.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,8 @@ class Arena {
   void begin_measuring();
   // Ends it and returns the bytes that the sequence needed.
   size_t end_measuring();
-  // Makes the slab at least this large; true if it moved, which invalidates graphs. No block may be alive.
+  // Makes the slab at least this large; true if it moved, which invalidates graphs. No block may be
+  // alive.
   bool reserve(size_t bytes);
 
   // Throws Error if the slab is too small: the sequence differs from the one measured.
@@ -41,10 +42,10 @@ class Arena {
   Device device_;
   Buffer slab_;
   bool measuring_ = false;
-  size_t limit_ = 0;                 // end of the address space in use
+  size_t limit_ = 0;  // end of the address space in use
   size_t high_water_ = 0, in_use_ = 0;
-  std::map<size_t, size_t> free_;    // offset -> bytes, neighbours merged
-  std::map<size_t, size_t> taken_;   // offset -> bytes
+  std::map<size_t, size_t> free_;   // offset -> bytes, neighbours merged
+  std::map<size_t, size_t> taken_;  // offset -> bytes
 };
 
 }  // namespace unroll

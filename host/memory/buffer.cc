@@ -16,16 +16,18 @@ namespace {
 constexpr size_t kAlignment = 64;
 
 [[noreturn]] void out_of_memory(const Device& device, size_t bytes) {
-  throw Error(ErrorKind::resource,
-              "out of memory on " + device.name() + ": asked for " + std::to_string(bytes >> 20) +
-                  " MiB, " + std::to_string(device.free_memory_bytes() >> 20) +
-                  " MiB free; lower --batch, --bptt or the hidden size");
+  throw Error(ErrorKind::resource, "out of memory on " + device.name() + ": asked for " +
+                                       std::to_string(bytes >> 20) + " MiB, " +
+                                       std::to_string(device.free_memory_bytes() >> 20) +
+                                       " MiB free; lower --batch, --bptt or the hidden size");
 }
 
 }  // namespace
 
 Buffer::Buffer(const Device& device, MemoryKind kind, size_t bytes)
-    : bytes_(bytes), cuda_(device.kind() == DeviceKind::cuda && kind != MemoryKind::host), kind_(kind) {
+    : bytes_(bytes),
+      cuda_(device.kind() == DeviceKind::cuda && kind != MemoryKind::host),
+      kind_(kind) {
   if (bytes == 0 || device.kind() == DeviceKind::none) {
     bytes_ = 0;
     return;

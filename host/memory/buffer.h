@@ -13,8 +13,9 @@ enum class MemoryKind { device, pinned, host };
 class Buffer {
  public:
   Buffer() = default;
-  // On the CPU all three kinds are plain host memory, 64-byte aligned. The content is undefined; device
-  // memory is zeroed only on request. Throws a resource Error that says how much was asked for and free.
+  // On the CPU all three kinds are plain host memory, 64-byte aligned. The content is undefined;
+  // device memory is zeroed only on request. Throws a resource Error that says how much was asked
+  // for and free.
   Buffer(const Device& device, MemoryKind kind, size_t bytes);
   ~Buffer();
   Buffer(Buffer&& other) noexcept;

@@ -16,7 +16,8 @@ int64_t align_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 // Initial values draw from a step no training step reaches, so they share no bits with any mask.
 constexpr uint32_t kInitStep = 0xffffffffu;
 
-// Values first .. first+count-1 of a weight: in pieces, because a large matrix should not stand in memory twice.
+// Values first .. first+count-1 of a weight: in pieces, because a large matrix should not stand in
+// memory twice.
 constexpr int64_t kInitPiece = 1 << 16;
 template <class T>
 std::vector<T> initial_values(const ParamStore::Entry& e, int index, uint64_t seed, int64_t first,
@@ -36,7 +37,8 @@ std::vector<T> initial_values(const ParamStore::Entry& e, int index, uint64_t se
 }
 
 template <class T>
-void initialize(const Stream& stream, const ParamStore::Entry& e, int index, uint64_t seed, void* to) {
+void initialize(const Stream& stream, const ParamStore::Entry& e, int index, uint64_t seed,
+                void* to) {
   for (int64_t first = 0; first < e.size(); first += kInitPiece) {
     const int64_t count = std::min(kInitPiece, e.size() - first);
     const std::vector<T> values = initial_values<T>(e, index, seed, first, count);
@@ -127,8 +129,8 @@ void ParamStore::cast_shadow(const Exec& exec) const {
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& e = entries_[i];
     if (e.columns == 0) continue;
-    add_scaled(exec, {.y = weight({int(i)}),
-                      .x = view_of(at(weights_, e), acc(), e.rows, e.columns)});
+    add_scaled(exec,
+               {.y = weight({int(i)}), .x = view_of(at(weights_, e), acc(), e.rows, e.columns)});
   }
 }
 

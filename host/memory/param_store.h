@@ -1,8 +1,8 @@
-// All weights of a model: named slices of one weight slab and one gradient slab, so that clipping, update
-// and checkpoint are one pass each.
+// All weights of a model: named slices of one weight slab and one gradient slab, so that clipping,
+// update and checkpoint are one pass each.
 //
-// The slabs are in the accumulate type (f32, or f64 in an f64 model). Where the model computes in bf16 a
-// bf16 shadow of the weights is what ops read; it is recast after every update.
+// The slabs are in the accumulate type (f32, or f64 in an f64 model). Where the model computes in
+// bf16 a bf16 shadow of the weights is what ops read; it is recast after every update.
 #pragma once
 
 #include <functional>
@@ -15,12 +15,12 @@
 
 namespace unroll {
 
-// How a weight starts. Values come from Philox, keyed by seed, parameter and element: the same on every
-// device.
+// How a weight starts. Values come from Philox, keyed by seed, parameter and element: the same on
+// every device.
 struct Init {
   enum class Kind { zero, uniform } kind = Kind::zero;
-  double bound = 0;                  // uniform: U(-bound, bound)
-  double forget_bias = 0;            // added to rows H .. 2H-1 of an LSTM bias
+  double bound = 0;        // uniform: U(-bound, bound)
+  double forget_bias = 0;  // added to rows H .. 2H-1 of an LSTM bias
 };
 inline Init zero() { return {}; }
 inline Init uniform(double bound) { return {Init::Kind::uniform, bound, 0}; }
@@ -42,11 +42,11 @@ class ParamStore {
   DType act() const { return act_; }
   DType acc() const { return accumulate_type(act_); }
 
-  View2 weight(Param p) const;         // [rows,columns]  act: what ops read
-  View1 vector(Param p) const;         // [rows]          acc: biases are never rounded
-  View2 gradient(Param p) const;       // [rows,columns]  acc
+  View2 weight(Param p) const;    // [rows,columns]  act: what ops read
+  View1 vector(Param p) const;    // [rows]          acc: biases are never rounded
+  View2 gradient(Param p) const;  // [rows,columns]  acc
   View1 vector_gradient(Param p) const;
-  View1 slab() const;                  // all weights, padding between them zero
+  View1 slab() const;  // all weights, padding between them zero
   View1 gradient_slab() const;
 
   // Recasts the bf16 shadow from the slab; nothing where there is none.
@@ -56,12 +56,12 @@ class ParamStore {
     std::string name;
     int64_t rows, columns;  // columns 0: a vector
     Init init;
-    int64_t offset = 0;     // in the slabs, elements
+    int64_t offset = 0;  // in the slabs, elements
     int64_t shadow_offset = 0, shadow_ld = 0;
     int64_t size() const { return rows * (columns ? columns : 1); }
   };
   const std::vector<Entry>& entries() const { return entries_; }
-  int64_t parameters() const;  // without padding
+  int64_t parameters() const;     // without padding
   size_t bytes(DType act) const;  // of slabs and shadow, once materialised with `act`
   bool has(const std::string& name) const;
 

@@ -1,5 +1,5 @@
-// A counted block of an arena with a shape. The last handle gives the block back, so C++ scope is the
-// liveness analysis: a value that no record saved dies where its name goes out of scope.
+// A counted block of an arena with a shape. The last handle gives the block back, so C++ scope is
+// the liveness analysis: a value that no record saved dies where its name goes out of scope.
 #pragma once
 
 #include <initializer_list>
@@ -14,7 +14,8 @@ namespace unroll {
 class Tensor {
  public:
   Tensor() = default;
-  // Rows of bf16 start at multiples of 16 bytes; other types are contiguous. The content is undefined.
+  // Rows of bf16 start at multiples of 16 bytes; other types are contiguous. The content is
+  // undefined.
   Tensor(Arena& arena, DType dtype, std::initializer_list<int64_t> shape) : dtype_(dtype) {
     int64_t rows = 1;
     for (int64_t n : shape) {
@@ -65,9 +66,12 @@ class Tensor {
   // A new tensor of the same shape and type.
   Tensor like(Arena& arena) const {
     switch (rank_) {
-      case 1: return Tensor(arena, dtype_, {n_[0]});
-      case 2: return Tensor(arena, dtype_, {n_[0], n_[1]});
-      default: return Tensor(arena, dtype_, {n_[0], n_[1], n_[2]});
+      case 1:
+        return Tensor(arena, dtype_, {n_[0]});
+      case 2:
+        return Tensor(arena, dtype_, {n_[0], n_[1]});
+      default:
+        return Tensor(arena, dtype_, {n_[0], n_[1], n_[2]});
     }
   }
 

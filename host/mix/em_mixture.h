@@ -18,7 +18,7 @@ struct Mixture {
   std::vector<double> weights;  // one per stream, summing to 1
   double nats = 0;              // sum over tokens of log p under these weights
   int64_t tokens = 0;
-  int rounds = 0;               // of EM
+  int rounds = 0;  // of EM
 };
 
 // Weights that make the text most likely: EM until a round gains less than `gain` nats per token,

@@ -1,4 +1,5 @@
-// x = E[ids]: [T,B] token ids to [T,B,E] vectors; the gradient adds rows of E. See kernels/embedding.
+// x = E[ids]: [T,B] token ids to [T,B,E] vectors; the gradient adds rows of E. See
+// kernels/embedding.
 #pragma once
 
 #include "host/tape/tape.h"

@@ -8,12 +8,11 @@ namespace unroll {
 
 Var linear(Tape& tape, const Var& x, Param W, Param b) {
   const View2 weight = tape.params().weight(W);
-  Var y = tape.var(tape.tensor(tape.act(), {x.value().extent(0), x.value().extent(1), weight.n[0]}));
-  gemm(tape.exec(),
-       {.C = y.matrix(), .A = x.matrix(), .B = weight, .transpose_B = Transpose::yes});
+  Var y =
+      tape.var(tape.tensor(tape.act(), {x.value().extent(0), x.value().extent(1), weight.n[0]}));
+  gemm(tape.exec(), {.C = y.matrix(), .A = x.matrix(), .B = weight, .transpose_B = Transpose::yes});
   if (b)
-    bias_act_forward(tape.exec(),
-                     {.y = y.matrix(), .x = y.matrix(), .b = tape.params().vector(b)});
+    bias_act_forward(tape.exec(), {.y = y.matrix(), .x = y.matrix(), .b = tape.params().vector(b)});
   tape.record("linear", [x = x.value(), dx = x.slot(), dy = y.slot(), W, b](Tape& t) {
     const View2 dy_rows = t.gradient(dy).matrix();
     const GradientSink<2> dW = t.gradient_sink(W);
@@ -28,10 +27,8 @@ Var linear(Tape& tape, const Var& x, Param W, Param b) {
     }
     const GradientSink<2> to_x = t.gradient_sink(dx);
     if (to_x.view)
-      gemm(t.exec(), {.C = to_x.view,
-                      .A = dy_rows,
-                      .B = t.params().weight(W),
-                      .beta = beta_of(to_x.mode)});
+      gemm(t.exec(),
+           {.C = to_x.view, .A = dy_rows, .B = t.params().weight(W), .beta = beta_of(to_x.mode)});
   });
   return y;
 }
@@ -44,8 +41,7 @@ Var add(Tape& tape, const Var& a, const Var& b) {
     for (const auto& slot : {da, db}) {
       const GradientSink<2> sink = t.gradient_sink(slot);
       if (sink.view)
-        add_scaled(t.exec(),
-                   {.y = sink.view, .x = t.gradient(dy).matrix(), .to_y = sink.mode});
+        add_scaled(t.exec(), {.y = sink.view, .x = t.gradient(dy).matrix(), .to_y = sink.mode});
     }
   });
   return y;

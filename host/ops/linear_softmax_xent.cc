@@ -55,10 +55,9 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
 Tensor linear_log_softmax(Tape& tape, const Var& x, Param W, Param b) {
   const View2 weights = tape.params().weight(W);
   Tensor log_p = tape.tensor(tape.acc(), {x.matrix().n[0], weights.n[0]});
-  linear_log_softmax(tape.exec(), {.log_p = log_p.view<2>(),
-                                   .x = x.matrix(),
-                                   .W = weights,
-                                   .b = tape.params().vector(b)});
+  linear_log_softmax(
+      tape.exec(),
+      {.log_p = log_p.view<2>(), .x = x.matrix(), .W = weights, .b = tape.params().vector(b)});
   return log_p;
 }
 

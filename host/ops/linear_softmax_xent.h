@@ -1,13 +1,15 @@
-// The output layer and its loss: hidden states, W, b and targets in, per-token losses out. Logits are never a
-// value on the tape; when it records, the gradients are taken in the same pass. See kernels/heads.
+// The output layer and its loss: hidden states, W, b and targets in, per-token losses out. Logits
+// are never a value on the tape; when it records, the gradients are taken in the same pass. See
+// kernels/heads.
 #pragma once
 
 #include "host/tape/tape.h"
 
 namespace unroll {
 
-// nll [N]: -log p of each target in nats, 0 where the target is negative. `weight` [N] is each token's share
-// in the objective, sum over n of weight[n] nll[n]. `logits_bytes` bounds the logits that stand at once.
+// nll [N]: -log p of each target in nats, 0 where the target is negative. `weight` [N] is each
+// token's share in the objective, sum over n of weight[n] nll[n]. `logits_bytes` bounds the logits
+// that stand at once.
 Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const View1& target,
                            const View1& weight, size_t logits_bytes);
 

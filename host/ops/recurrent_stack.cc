@@ -23,7 +23,8 @@ View2 columns(const View2& m, int64_t first, int64_t count) {
 }  // namespace
 
 Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& p, const Var& x,
-                    const LayerState& state, const View1& keep, const View1& lengths, bool reverse) {
+                    const LayerState& state, const View1& keep, const View1& lengths,
+                    bool reverse) {
   const CellInfo& info = info_of(cell);
   const ParamStore& params = tape.params();
   const View2 R = params.weight(p.R);
@@ -38,8 +39,7 @@ Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& p, const Var& 
     carry_state(tape.exec(), {.y = c.slice(in_slot, 1).matrix(), .x = state.c, .keep = keep});
   }
   Tensor saved;
-  if (tape.mode().record && info.saved > 0)
-    saved = tape.tensor(tape.act(), {T, B, info.saved * H});
+  if (tape.mode().record && info.saved > 0) saved = tape.tensor(tape.act(), {T, B, info.saved * H});
   const auto view3 = [](const Tensor& t) { return t ? t.view<3>() : View3{}; };
   {
     Tensor Wx = tape.tensor(tape.acc(), {T, B, info.gates * H});
@@ -129,17 +129,18 @@ Var bidirectional_layer(Tape& tape, Cell cell, const RecurrentParams& forward,
   Var y = tape.var(tape.tensor(tape.act(), {T, B, 2 * H}));
   for (int d = 0; d < 2; ++d)
     add_scaled(tape.exec(), {.y = columns(y.matrix(), d * H, H), .x = directions[d].matrix()});
-  tape.record("join_directions",
-              [H, dy = y.slot(), slots = std::array{directions[0].slot(), directions[1].slot()}](Tape& t) {
-                int64_t first = 0;
-                for (const auto& slot : slots) {
-                  const GradientSink<2> sink = t.gradient_sink(slot);
-                  add_scaled(t.exec(), {.y = sink.view,
-                                        .x = columns(t.gradient(dy).matrix(), first, H),
-                                        .to_y = sink.mode});
-                  first += H;
-                }
-              });
+  tape.record(
+      "join_directions",
+      [H, dy = y.slot(), slots = std::array{directions[0].slot(), directions[1].slot()}](Tape& t) {
+        int64_t first = 0;
+        for (const auto& slot : slots) {
+          const GradientSink<2> sink = t.gradient_sink(slot);
+          add_scaled(
+              t.exec(),
+              {.y = sink.view, .x = columns(t.gradient(dy).matrix(), first, H), .to_y = sink.mode});
+          first += H;
+        }
+      });
   return y;
 }
 

@@ -1,11 +1,12 @@
-// A stack of recurrent layers over a whole chunk, with dropout before each layer and after the last, and
-// optional residual sums.
+// A stack of recurrent layers over a whole chunk, with dropout before each layer and after the
+// last, and optional residual sums.
 //
-//   x_0 = D(x)     x_{l+1} = D( RNN_l(x_l) [+ x_l] )     D: dropout, standard or locked    Zaremba et al. 2014
+//   x_0 = D(x)     x_{l+1} = D( RNN_l(x_l) [+ x_l] )     D: dropout, standard or locked    Zaremba
+//   et al. 2014
 //
-// One op to its caller, so that how the layers are scheduled is no business of a model. The layers' states
-// are read at the start (lanes with keep 0 start from zero) and overwritten at the end; gradients stop at
-// the chunk's edge (truncated BPTT).
+// One op to its caller, so that how the layers are scheduled is no business of a model. The layers'
+// states are read at the start (lanes with keep 0 start from zero) and overwritten at the end;
+// gradients stop at the chunk's edge (truncated BPTT).
 #pragma once
 
 #include <vector>
@@ -29,18 +30,19 @@ struct RecurrentStack {
   bool residual = false;  // where a layer's input and output are equally wide
 };
 
-// x [T,B,I]; the result is [T,B,H]. keep [B] and lengths [B] are i32 on the device; lengths may be left out.
+// x [T,B,I]; the result is [T,B,H]. keep [B] and lengths [B] are i32 on the device; lengths may be
+// left out.
 Var recurrent_stack(Tape& tape, const RecurrentStack& stack, const Var& x, const State& state,
                     const View1& keep, const View1& lengths);
 
-// One layer in one direction, without dropout: what the stack is made of. In reverse the carried-in state is
-// that of the last step and none is carried on.
+// One layer in one direction, without dropout: what the stack is made of. In reverse the carried-in
+// state is that of the last step and none is carried on.
 Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& params, const Var& x,
                     const LayerState& state, const View1& keep, const View1& lengths,
                     bool reverse = false);
 
-// Both directions over the same input, side by side: [T,B,2H], forward first. Not for language models: the
-// reverse direction sees the words to be predicted.
+// Both directions over the same input, side by side: [T,B,2H], forward first. Not for language
+// models: the reverse direction sees the words to be predicted.
 Var bidirectional_layer(Tape& tape, Cell cell, const RecurrentParams& forward,
                         const RecurrentParams& reverse, const Var& x, const LayerState& state,
                         const LayerState& reverse_state, const View1& keep, const View1& lengths);

@@ -1,5 +1,5 @@
-// An update rule with its slots: SGD or Adam over the whole weight slab, clipping included. Two launches for
-// the whole model, and no host read in between. See kernels/update.
+// An update rule with its slots: SGD or Adam over the whole weight slab, clipping included. Two
+// launches for the whole model, and no host read in between. See kernels/update.
 #pragma once
 
 #include <string>
@@ -21,12 +21,13 @@ class Optimizer {
  public:
   Optimizer(const Backend& backend, const ParamStore& params, const OptimizerSettings& settings);
 
-  // Reads learning rate, clip and step number from `inputs` (UpdateInputs, f64, on the device) and the squared
-  // gradient norm from `norm2`; writes the weights and, for bf16, their shadow.
+  // Reads learning rate, clip and step number from `inputs` (UpdateInputs, f64, on the device) and
+  // the squared gradient norm from `norm2`; writes the weights and, for bf16, their shadow.
   void update(const Exec& exec, const ParamStore& params, const View1& norm2,
               const View1& inputs) const;
 
-  // What a checkpoint has to keep, by name; each as long as the weight slab, in the accumulate type.
+  // What a checkpoint has to keep, by name; each as long as the weight slab, in the accumulate
+  // type.
   struct Slot {
     std::string name;
     const Buffer* memory;

@@ -10,7 +10,8 @@
 namespace unroll {
 namespace {
 
-// The index drawn from exp(log_p / temperature) over the words that the options leave, with u in [0,1).
+// The index drawn from exp(log_p / temperature) over the words that the options leave, with u in
+// [0,1).
 int32_t draw(const std::vector<double>& log_p, const SamplingOptions& o, int32_t banned, double u) {
   std::vector<int32_t> order(log_p.size());
   std::iota(order.begin(), order.end(), 0);

@@ -104,9 +104,7 @@ void NeuralScorer::score_lines(const std::vector<TokenLine>& lines, std::vector<
 
 NeuralNextWord::NeuralNextWord(const Backend& backend, const LanguageModel& model,
                                const ParamStore& params, Scheduler& scheduler, const Vocab& vocab)
-    : scheduler_(scheduler),
-      vocab_(vocab),
-      state_(backend, model.state_shape(), 1, params.act()) {}
+    : scheduler_(scheduler), vocab_(vocab), state_(backend, model.state_shape(), 1, params.act()) {}
 
 std::vector<double> NeuralNextWord::feed(int32_t token) {
   std::vector<double> log_p = scheduler_.next_word({token}, {fresh_ ? 0 : 1}, state_);

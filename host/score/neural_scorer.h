@@ -11,8 +11,9 @@ enum class Reset {
   line,   // every line starts from the zero state with <eos>
 };
 
-// How the text is cut for the device. It does not change the result beyond rounding: with Reset::never the text
-// is one stream whatever B is, and B times T tokens go to the output layer at a time.
+// How the text is cut for the device. It does not change the result beyond rounding: with
+// Reset::never the text is one stream whatever B is, and B times T tokens go to the output layer at
+// a time.
 struct ScoringShape {
   int B = 10, T = 70;
 };
@@ -40,8 +41,8 @@ class NeuralScorer final : public TokenScorer {
   Reset reset_;
   ScoringShape shape_;
   State state_;
-  int32_t last_;        // the token read before the next one
-  bool fresh_ = true;   // the next chunk starts from the zero state
+  int32_t last_;       // the token read before the next one
+  bool fresh_ = true;  // the next chunk starts from the zero state
 };
 
 class NeuralNextWord final : public NextWord {

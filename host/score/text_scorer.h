@@ -26,12 +26,13 @@ void score_text(TokenScorer& scorer, TextSource& source,
 // Sums over scored lines. All losses in nats.
 struct TextTotals {
   int64_t lines = 0;
-  int64_t tokens = 0;         // scored, one <eos> per line included
-  int64_t unknown = 0;        // words mapped to <unk>
+  int64_t tokens = 0;   // scored, one <eos> per line included
+  int64_t unknown = 0;  // words mapped to <unk>
   double nats = 0;
-  double nats_unknown = 0;    // the part of `nats` that unknown words have
-  int64_t words = 0;          // of the text, between white space, whatever the unit; line ends not among them
-  int64_t characters = 0;     // of the text, line ends included: code points
+  double nats_unknown = 0;  // the part of `nats` that unknown words have
+  int64_t words =
+      0;  // of the text, between white space, whatever the unit; line ends not among them
+  int64_t characters = 0;  // of the text, line ends included: code points
   void add(const ScoredLine& line);
 };
 

@@ -1,9 +1,10 @@
 // The tape: values with gradient slots, a list of records, and the walk back over it.
 //
-// An op in host/ops does four things, in this order: make outputs, call the kernel, decide what to save,
-// append a record with its name and a backward callable that captured only what it needs. A gradient has
-// a first writer, which overwrites, and later ones, which add: nothing is cleared, and fan-out needs no
-// code. After a record has run, what it saved and the gradients of its outputs are released.
+// An op in host/ops does four things, in this order: make outputs, call the kernel, decide what to
+// save, append a record with its name and a backward callable that captured only what it needs. A
+// gradient has a first writer, which overwrites, and later ones, which add: nothing is cleared, and
+// fan-out needs no code. After a record has run, what it saved and the gradients of its outputs are
+// released.
 #pragma once
 
 #include <functional>
@@ -19,8 +20,8 @@
 
 namespace unroll {
 
-// Not train or evaluate: dynamic evaluation records without noise, Monte-Carlo dropout has noise without
-// recording.
+// Not train or evaluate: dynamic evaluation records without noise, Monte-Carlo dropout has noise
+// without recording.
 struct Mode {
   bool record = false;
   bool noise = false;
@@ -54,10 +55,11 @@ struct GradientSink {
 
 class Tape {
  public:
-  // `step` names the step's seed and mask step on the device. With `add_to_gradients`, weight gradients
-  // are added to what the slab holds: every micro-step of an accumulated step but the first.
-  Tape(const Exec& exec, Arena& arena, const ParamStore& params, Mode mode, const View1& mask_counter,
-       bool add_to_gradients = false);
+  // `step` names the step's seed and mask step on the device. With `add_to_gradients`, weight
+  // gradients are added to what the slab holds: every micro-step of an accumulated step but the
+  // first.
+  Tape(const Exec& exec, Arena& arena, const ParamStore& params, Mode mode,
+       const View1& mask_counter, bool add_to_gradients = false);
 
   const Exec& exec() const { return exec_; }
   Arena& arena() const { return arena_; }

@@ -23,7 +23,8 @@ CorpusLoss evaluate_lines(TokenScorer& scorer, const Corpus& corpus) {
   int64_t waiting = 0;
   for (uint64_t n = 0; n < corpus.lines(); ++n) {
     TokenLine& line = lines.emplace_back();
-    for (uint64_t i = corpus.line_start(n); i < corpus.line_start(n + 1); ++i) line.push_back(corpus[i]);
+    for (uint64_t i = corpus.line_start(n); i < corpus.line_start(n + 1); ++i)
+      line.push_back(corpus[i]);
     waiting += int64_t(line.size());
     if (waiting < scorer.tokens_at_once() && n + 1 < corpus.lines()) continue;
     for (const NatsLine& nats : scorer.score(lines))

@@ -42,18 +42,17 @@ MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
   MemoryEstimate e;
   e.weights = params.bytes(params.act());
   e.optimizer = needs.optimizer;
-  e.activations = std::max(
-      scheduler.measure(true, needs.T, needs.B, needs.sentences, carried),
-      scheduler.measure(false, needs.eval_T, needs.eval_lanes, needs.sentences, valid));
+  e.activations =
+      std::max(scheduler.measure(true, needs.T, needs.B, needs.sentences, carried),
+               scheduler.measure(false, needs.eval_T, needs.eval_lanes, needs.sentences, valid));
   const View2 W_o = params.weight({0});
-  e.logits = std::min(needs.logits_bytes,
-                      linear_softmax_xent_scratch_bytes(backend.exec(), params.act(),
-                                                        needs.T * needs.B, int(W_o.n[1]),
-                                                        model.vocabulary_size()));
-  e.buffers = needs.states + scheduler.persistent_bytes() +
-              (cpu ? kCpuLibraryBytes : kCudaWorkspaceBytes);
-  // Weights, slots and states stand by now, on a GPU the buffers too: what is in use beyond them is the program
-  // itself, or the driver's context.
+  e.logits = std::min(needs.logits_bytes, linear_softmax_xent_scratch_bytes(
+                                              backend.exec(), params.act(), needs.T * needs.B,
+                                              int(W_o.n[1]), model.vocabulary_size()));
+  e.buffers =
+      needs.states + scheduler.persistent_bytes() + (cpu ? kCpuLibraryBytes : kCudaWorkspaceBytes);
+  // Weights, slots and states stand by now, on a GPU the buffers too: what is in use beyond them is
+  // the program itself, or the driver's context.
   const Device& device = backend.device();
   const size_t in_use = cpu ? resident_bytes() : device.memory_bytes() - device.free_memory_bytes();
   const size_t there = e.weights + e.optimizer + (cpu ? needs.states : e.buffers);

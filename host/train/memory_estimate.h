@@ -8,7 +8,7 @@ namespace unroll {
 // The shapes a run will use.
 struct MemoryNeeds {
   bool sentences = false;
-  int T = 0, B = 0;              // of training chunks
+  int T = 0, B = 0;  // of training chunks
   int eval_T = 0, eval_lanes = 0;
   size_t optimizer = 0, states = 0, logits_bytes = 0;
 };
@@ -18,11 +18,12 @@ MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
                                const LanguageModel& model, Scheduler& scheduler,
                                const State& carried, const State& valid, const MemoryNeeds& needs);
 
-// Throws a resource Error where the device has not that much: need and have, by part, and three flags that help.
+// Throws a resource Error where the device has not that much: need and have, by part, and three
+// flags that help.
 void require_memory(const Backend& backend, const MemoryEstimate& estimate);
 
-// The same before any weight is allocated, from the declared weights alone. `slots` is the number of optimiser
-// slots, 2 for Adam.
+// The same before any weight is allocated, from the declared weights alone. `slots` is the number
+// of optimiser slots, 2 for Adam.
 void require_weights(const Device& device, const ParamStore& params, DType act, int slots);
 
 }  // namespace unroll

@@ -1,5 +1,5 @@
-// What a language model has to offer to be trained, evaluated and sampled from. A model composes ops; it has no
-// backward pass, no device and no pointer.
+// What a language model has to offer to be trained, evaluated and sampled from. A model composes
+// ops; it has no backward pass, no device and no pointer.
 #pragma once
 
 #include <vector>

@@ -37,12 +37,11 @@ Scheduler::Scheduler(const Backend& backend, const LanguageModel& model, const P
 
 void Scheduler::append_figures(const Exec& exec, const Tensor& nll, const Chunk& chunk,
                                bool with_norm) {
-  step_metrics(exec,
-               {.ring = view_of(ring_.as<double>(), kRing, kStepMetrics),
-                .slot = view_of(slot_.as<uint64_t>(), 1),
-                .loss = nll.view<1>(),
-                .target = chunk.target,
-                .norm2 = with_norm ? view_of(norm2_.as<double>(), 1) : View1{}});
+  step_metrics(exec, {.ring = view_of(ring_.as<double>(), kRing, kStepMetrics),
+                      .slot = view_of(slot_.as<uint64_t>(), 1),
+                      .loss = nll.view<1>(),
+                      .target = chunk.target,
+                      .norm2 = with_norm ? view_of(norm2_.as<double>(), 1) : View1{}});
 }
 
 void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
@@ -103,14 +102,14 @@ void Scheduler::run(const Key& key, const State& state) {
       arena_.reserve(bytes);
     }
   }
-  // The first time runs eagerly and lets libraries set themselves up; that is a step like any other.
+  // The first time runs eagerly and lets libraries set themselves up; that is a step like any
+  // other.
   const bool capture =
       program.uses > 0 && !options_.eager && backend_.device().kind() == DeviceKind::cuda;
   ++program.uses;
   if (!capture) return body(backend_.exec(), key, state);
   if (!program.graph)
-    program.graph =
-        Graph::capture(backend_.stream(), [&] { body(backend_.exec(), key, state); });
+    program.graph = Graph::capture(backend_.stream(), [&] { body(backend_.exec(), key, state); });
   program.graph.launch(backend_.stream());
   last_captured_ = &program;
 }
@@ -128,8 +127,7 @@ void Scheduler::train(const HostChunk& chunk, const State& state, const StepScal
 void Scheduler::evaluate(const HostChunk& chunk, const State& state, const StepScalars& scalars) {
   if (issued_ - read_ == kRing) drain();
   inputs_.send(backend_, chunk, scalars);
-  run({Kind::evaluate, chunk.T, chunk.B, !chunk.lengths.empty(), true, true,
-       state.memory().data()},
+  run({Kind::evaluate, chunk.T, chunk.B, !chunk.lengths.empty(), true, true, state.memory().data()},
       state);
   ++issued_;
 }

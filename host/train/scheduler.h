@@ -1,11 +1,11 @@
-// Runs chunks on the device: measured once for memory, eager the first time, captured as a CUDA graph the
-// second time and replayed from then on, with the same bits.
+// Runs chunks on the device: measured once for memory, eager the first time, captured as a CUDA
+// graph the second time and replayed from then on, with the same bits.
 //
 //   host     fill pinned copy n mod 2 · copy · launch(n) · fill the other · copy · launch(n+1) · …
 //   stream   forward → loss → backward → ‖dθ‖² → clip and update θ → carry h, c → append figures
 //
-// A step allocates nothing, reads nothing back and never waits for the device; its figures go to a ring that
-// take_figures reads later.
+// A step allocates nothing, reads nothing back and never waits for the device; its figures go to a
+// ring that take_figures reads later.
 #pragma once
 
 #include <map>
@@ -35,16 +35,17 @@ struct StepFigures {
 class Scheduler {
  public:
   struct Options {
-    int max_tokens = 0;    // largest T*B of any chunk
-    int max_lanes = 0;     // largest B
-    bool eager = false;    // never capture
+    int max_tokens = 0;  // largest T*B of any chunk
+    int max_lanes = 0;   // largest B
+    bool eager = false;  // never capture
     size_t logits_bytes = size_t(256) << 20;
   };
   // Borrows everything; `optimizer` may be null where nothing is trained.
   Scheduler(const Backend& backend, const LanguageModel& model, const ParamStore& params,
             const Optimizer* optimizer, const Options& options);
 
-  // One micro-step of training. `first` overwrites the gradients, later ones add; `last` updates the weights.
+  // One micro-step of training. `first` overwrites the gradients, later ones add; `last` updates
+  // the weights.
   void train(const HostChunk& chunk, const State& state, const StepScalars& scalars,
              bool first = true, bool last = true);
   // Scores a chunk; its figures go to the ring.
@@ -52,8 +53,8 @@ class Scheduler {
   // Scores a chunk and waits: -log p of every token in nats, [T*B], 0 where the target is negative.
   std::vector<double> score(const HostChunk& chunk, const State& state);
   // Feeds one token per lane and waits: log p of every next word, [B,V].
-  std::vector<double> next_word(const std::vector<int32_t>& tokens, const std::vector<int32_t>& keep,
-                                const State& state);
+  std::vector<double> next_word(const std::vector<int32_t>& tokens,
+                                const std::vector<int32_t>& keep, const State& state);
 
   // The figures of all steps since the last call, oldest first; waits for them.
   std::vector<StepFigures> take_figures();
@@ -62,8 +63,8 @@ class Scheduler {
   size_t measure(bool training, int T, int B, bool has_lengths, const State& state);
 
   size_t arena_bytes() const { return arena_.capacity(); }
-  size_t graphs() const;           // captured so far
-  size_t graph_nodes() const;      // of the last program that ran captured; 0 if none
+  size_t graphs() const;            // captured so far
+  size_t graph_nodes() const;       // of the last program that ran captured; 0 if none
   size_t persistent_bytes() const;  // step inputs, ring and output buffers
 
  private:

@@ -1,5 +1,5 @@
-// The recurrent state that is carried from chunk to chunk, in persistent memory: h and, for cells with two
-// states, c of every layer. A step reads it at its start and overwrites it in place.
+// The recurrent state that is carried from chunk to chunk, in persistent memory: h and, for cells
+// with two states, c of every layer. A step reads it at its start and overwrites it in place.
 #pragma once
 
 #include <vector>
@@ -31,7 +31,7 @@ class State {
   const LayerState& operator[](size_t layer) const { return layers_[layer]; }
   size_t layers() const { return layers_.size(); }
   int B() const { return B_; }
-  void reset(const Backend& backend) const;  // to zero, in stream order
+  void reset(const Backend& backend) const;         // to zero, in stream order
   const Buffer& memory() const { return memory_; }  // all of it, for checkpoints
   static size_t bytes(const std::vector<StateShape>& shapes, int B, DType act);
 

@@ -1,7 +1,9 @@
-// Everything that varies from step to step, in one block on the device: tokens, targets, weights, lengths,
-// learning rate, clip, seed and counters. A captured step reads it and nothing else from the host.
+// Everything that varies from step to step, in one block on the device: tokens, targets, weights,
+// lengths, learning rate, clip, seed and counters. A captured step reads it and nothing else from
+// the host.
 //
-// The host fills one of two pinned copies while the device may still read the other; an event guards each.
+// The host fills one of two pinned copies while the device may still read the other; an event
+// guards each.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +18,7 @@ namespace unroll {
 
 // The scalars of one step.
 struct StepScalars {
-  UpdateInputs update{};   // learning rate, clip, number of the update
+  UpdateInputs update{};  // learning rate, clip, number of the update
   uint64_t seed = 0;
   uint64_t mask_step = 0;  // distinct for every step that draws masks
   double weight = 1;       // of each scored token in the objective
@@ -27,8 +29,8 @@ class StepInputs {
   // Room for chunks of up to max_tokens = T*B tokens in up to max_lanes lanes.
   StepInputs(const Backend& backend, int max_tokens, int max_lanes, DType acc);
 
-  // Copies a chunk and its scalars to the device, in stream order; waits only if the pinned copy is still
-  // being read, two steps later. Throws Error if the chunk has no room.
+  // Copies a chunk and its scalars to the device, in stream order; waits only if the pinned copy is
+  // still being read, two steps later. Throws Error if the chunk has no room.
   void send(const Backend& backend, const HostChunk& chunk, const StepScalars& scalars);
 
   // The block as ops see it: the addresses depend on T and B only.

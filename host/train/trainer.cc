@@ -18,7 +18,7 @@
 namespace unroll {
 namespace {
 
-constexpr double kReportEvery = 0.5;    // seconds between progress reports
+constexpr double kReportEvery = 0.5;     // seconds between progress reports
 constexpr int64_t kNonfiniteLimit = 10;  // skipped updates in a row that mean divergence
 constexpr int kMaxRollbacks = 3;         // the third ends the run
 
@@ -33,8 +33,8 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config) {
   const Backend& backend = *s_.backend;
   source_ = training_source();
   OptimizerSettings settings;
-  settings.rule = config_.optimizer == "adam" ? OptimizerSettings::Rule::adam
-                                              : OptimizerSettings::Rule::sgd;
+  settings.rule =
+      config_.optimizer == "adam" ? OptimizerSettings::Rule::adam : OptimizerSettings::Rule::sgd;
   settings.decay = config_.weight_decay;
   settings.beta1 = config_.beta1;
   settings.beta2 = config_.beta2;
@@ -48,7 +48,8 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config) {
   options.max_lanes = std::max(B, lanes);
   options.eager = config_.eager;
   options.logits_bytes = size_t(config_.logits_memory);
-  scheduler_ = std::make_unique<Scheduler>(backend, *s_.model, *s_.params, optimizer_.get(), options);
+  scheduler_ =
+      std::make_unique<Scheduler>(backend, *s_.model, *s_.params, optimizer_.get(), options);
   const auto shapes = s_.model->state_shape();
   const DType act = s_.params->act();
   carried_ = State(backend, shapes, B, act);
@@ -68,8 +69,8 @@ void Trainer::check_memory() {
   needs.eval_T = int(config_.bptt);
   needs.optimizer = 0;
   for (const Optimizer::Slot& slot : optimizer_->slots()) needs.optimizer += slot.memory->bytes();
-  needs.states = carried_.memory().bytes() + valid_state_.memory().bytes() +
-                 stream_state_.memory().bytes();
+  needs.states =
+      carried_.memory().bytes() + valid_state_.memory().bytes() + stream_state_.memory().bytes();
   needs.logits_bytes = size_t(config_.logits_memory);
   estimate_ = estimate_memory(*s_.backend, *s_.params, *s_.model, *scheduler_, carried_,
                               valid_state_, needs);
@@ -119,7 +120,8 @@ void Trainer::train_chunk() {
   scalars.update = {rate(), config_.clip, double(state_.step + 1)};
   scalars.seed = uint64_t(config_.seed);
   scalars.mask_step = uint64_t(state_.mask_step);
-  // The objective sums over time and averages over lanes, or averages over both (recipe key `loss`).
+  // The objective sums over time and averages over lanes, or averages over both (recipe key
+  // `loss`).
   scalars.weight = 1.0 / (config_.loss == "sum_time" ? double(chunk_.B)
                                                      : double(std::max<int64_t>(1, chunk_.tokens)));
   scalars.weight /= double(config_.accum);
@@ -155,10 +157,11 @@ void Trainer::roll_back(const std::string& why) {
   const int64_t step = state_.step, rollbacks = state_.rollbacks + 1;
   const double lr = rate(), factor = state_.lr_factor * 0.5, seconds = state_.seconds;
   if (rollbacks >= kMaxRollbacks)
-    throw Error(ErrorKind::divergence,
-                fmt::format("training diverged {} times, at last at step {} with learning rate {:g}: {}; "
-                            "lower --lr or --clip. The last good state, step {}, is {}",
-                            rollbacks, step, lr, why, saved_step_, s_.run.state()));
+    throw Error(
+        ErrorKind::divergence,
+        fmt::format("training diverged {} times, at last at step {} with learning rate {:g}: {}; "
+                    "lower --lr or --clip. The last good state, step {}, is {}",
+                    rollbacks, step, lr, why, saved_step_, s_.run.state()));
   prefetch_.reset();
   micro_ = 0;
   state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
@@ -173,8 +176,8 @@ void Trainer::roll_back(const std::string& why) {
   chunks_ = source_->chunks(state_.epoch);
   prefetch_ = std::make_unique<Prefetch>(*source_, state_.epoch, state_.chunk);
   s_.observer->warning(fmt::format(
-      "training diverged at step {}, with learning rate {:g}: {}; back to step {}, on with {:g}", step,
-      lr, why, state_.step, rate()));
+      "training diverged at step {}, with learning rate {:g}: {}; back to step {}, on with {:g}",
+      step, lr, why, state_.step, rate()));
   save();  // a resumed run goes on with the lower rate
 }
 
@@ -211,7 +214,8 @@ bool Trainer::validate() {
 void Trainer::save() {
   if (!collect()) return;  // rolled back, and saved
   last_save_ = now();
-  // While updates are being skipped the carried state is no good: the former file stays the one to go back to.
+  // While updates are being skipped the carried state is no good: the former file stays the one to
+  // go back to.
   if (state_.nonfinite > 0) return;
   if (log_) log_->sync();  // the state takes its lines for granted
   saved_step_ = state_.step;
@@ -248,8 +252,8 @@ bool Trainer::should_stop(TrainResult::Why* why) const {
 CorpusLoss Trainer::evaluate_whole(const Corpus& corpus) {
   const int lanes = int(config_.eval_batch), T = int(config_.bptt);
   if (config_.batching == "sentence") {
-    NeuralScorer scorer(*s_.backend, *s_.model, *s_.params, *scheduler_, *s_.data.vocab, Reset::line,
-                        {lanes, T});
+    NeuralScorer scorer(*s_.backend, *s_.model, *s_.params, *scheduler_, *s_.data.vocab,
+                        Reset::line, {lanes, T});
     return evaluate_lines(scorer, corpus);
   }
   Lanes source(corpus, 1, int(config_.batch) * T, LaneForm::evaluate);
@@ -268,7 +272,8 @@ TrainResult Trainer::run() {
   TrainResult result;
   const auto done = [&] {
     if (!should_stop(&result.why) || !collect()) return false;
-    return result.why == TrainResult::Why::stopped || state_.valid_step == state_.step || validate();
+    return result.why == TrainResult::Why::stopped || state_.valid_step == state_.step ||
+           validate();
   };
   double lap = now();
   while (!done()) {

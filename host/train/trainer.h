@@ -1,5 +1,5 @@
-// Trains a language model: truncated BPTT over chunks, validation after every epoch, the best model and the whole
-// state kept in a run directory, exact resume.
+// Trains a language model: truncated BPTT over chunks, validation after every epoch, the best model
+// and the whole state kept in a run directory, exact resume.
 #pragma once
 
 #include <atomic>
@@ -35,7 +35,7 @@ class TrainObserver {
     int64_t epoch, epochs, chunk, chunks, step;  // epoch from 1; epochs 0: no limit
     double loss;                                 // nats per token since the last line of the log
     double words_per_second, lr, norm, eta_seconds;  // eta < 0: unknown
-    bool logged;                                 // the figures of this call stand in the log
+    bool logged;                                     // the figures of this call stand in the log
   };
   virtual void progress(const Progress&) {}
   struct Validation {
@@ -44,7 +44,7 @@ class TrainObserver {
     int64_t best_epoch, stalled, patience;
     double seconds;
     bool is_best;
-    int lanes;               // how many lanes the text was cut into
+    int lanes;  // how many lanes the text was cut into
   };
   virtual void validation(const Validation&) {}
   virtual void sample(const std::string& /*text*/) {}
@@ -53,8 +53,8 @@ class TrainObserver {
 
 // What a run will need, in bytes, before its first step.
 struct MemoryEstimate {
-  size_t process = 0;      // the program itself; on a GPU the driver's context
-  size_t weights = 0;      // weights, gradients and the bf16 shadow
+  size_t process = 0;  // the program itself; on a GPU the driver's context
+  size_t weights = 0;  // weights, gradients and the bf16 shadow
   size_t optimizer = 0;
   size_t activations = 0;  // with logits and scratch
   size_t logits = 0;       // the part of `activations` that logits take at most
@@ -65,8 +65,8 @@ struct MemoryEstimate {
 struct TrainResult {
   enum class Why { epochs, max_steps, max_time, patience, stopped } why = Why::epochs;
   TrainingState state;
-  // Of the best model: each text as one stream from the zero state, or, with sentence batching, every line from
-  // the zero state. Every token is scored. test is empty without a test text.
+  // Of the best model: each text as one stream from the zero state, or, with sentence batching,
+  // every line from the zero state. Every token is scored. test is empty without a test text.
   CorpusLoss valid, test;
   double words_per_second = 0;  // of training alone
 };
@@ -83,8 +83,8 @@ class Trainer {
     TrainObserver* observer;
     const std::atomic<int>* stop = nullptr;  // not 0: stop after the current update, state saved
   };
-  // Throws usage and data Errors for settings or texts that cannot work, and a resource Error where the run does
-  // not fit the device: what is needed, for what, and which flags lower it.
+  // Throws usage and data Errors for settings or texts that cannot work, and a resource Error where
+  // the run does not fit the device: what is needed, for what, and which flags lower it.
   explicit Trainer(const Setup& setup);
   ~Trainer();
 
@@ -126,9 +126,9 @@ class Trainer {
   std::unique_ptr<EventWriter> events_;
   TrainingState state_;
   HostChunk chunk_;
-  int64_t chunks_ = 0;        // of the current epoch
-  int64_t micro_ = 0;         // chunks since the last update
-  int64_t lap_tokens_ = 0;    // since the last line of the log
+  int64_t chunks_ = 0;      // of the current epoch
+  int64_t micro_ = 0;       // chunks since the last update
+  int64_t lap_tokens_ = 0;  // since the last line of the log
   double lap_seconds_ = 0;
   int64_t session_tokens_ = 0;
   double session_seconds_ = 0;  // of training in this process

@@ -31,8 +31,7 @@ void Trainer::report(bool logged) {
   const double seconds = state_.seconds;
   double left = INFINITY;
   const double epochs = double(state_.epoch) + double(state_.chunk) / double(chunks_);
-  if (config_.epochs > 0 && epochs > 0)
-    left = seconds * (double(config_.epochs) - epochs) / epochs;
+  if (config_.epochs > 0 && epochs > 0) left = seconds * (double(config_.epochs) - epochs) / epochs;
   if (config_.max_steps > 0 && state_.step > 0)
     left = std::min(left, seconds * double(config_.max_steps - state_.step) / double(state_.step));
   if (config_.max_time > 0) left = std::min(left, config_.max_time - seconds);
@@ -43,16 +42,17 @@ void Trainer::report(bool logged) {
 void Trainer::log_training() {
   if (state_.tokens == 0) return;
   const double loss = state_.nats / double(state_.tokens);
-  log_->append(LogRecord()
-                   .add("kind", "train")
-                   .add("step", state_.step)
-                   .add("epoch", state_.epoch + 1)
-                   .add("loss", loss)
-                   .add("ppl", std::exp(loss))
-                   .add("norm", state_.norm)
-                   .add("lr", rate())
-                   .add("words_per_second", lap_seconds_ > 0 ? double(lap_tokens_) / lap_seconds_ : 0.0)
-                   .add("seconds", state_.seconds));
+  log_->append(
+      LogRecord()
+          .add("kind", "train")
+          .add("step", state_.step)
+          .add("epoch", state_.epoch + 1)
+          .add("loss", loss)
+          .add("ppl", std::exp(loss))
+          .add("norm", state_.norm)
+          .add("lr", rate())
+          .add("words_per_second", lap_seconds_ > 0 ? double(lap_tokens_) / lap_seconds_ : 0.0)
+          .add("seconds", state_.seconds));
   events_->scalar("train/loss", loss, state_.step);
   events_->scalar("train/lr", rate(), state_.step);
   events_->scalar("train/norm", state_.norm, state_.step);
@@ -104,8 +104,8 @@ void Trainer::write_sample() {
   options.seed = uint64_t(config_.seed);
   const Generated text = generate(next, {}, options, int(state_.epoch));
   const std::string words = s_.data.vocab->decode(text.ids);
-  std::ofstream(s_.run.samples(), std::ios::app)
-      << "--- step " << state_.step << "\n" << words << "\n";
+  std::ofstream(s_.run.samples(), std::ios::app) << "--- step " << state_.step << "\n"
+                                                 << words << "\n";
   s_.observer->sample(words);
 }
 

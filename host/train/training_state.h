@@ -1,4 +1,5 @@
-// Where a run stands: everything that decides how it goes on, besides weights, slots and the carried state.
+// Where a run stands: everything that decides how it goes on, besides weights, slots and the
+// carried state.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +13,11 @@
 namespace unroll {
 
 struct TrainingState {
-  int64_t step = 0;        // updates made
-  int64_t mask_step = 0;   // chunks trained on: names the masks
-  int64_t epoch = 0;       // current one, from 0
-  int64_t chunk = 0;       // next one of the epoch
-  double lr_factor = 1;    // of the plateau schedule and of roll-backs
+  int64_t step = 0;       // updates made
+  int64_t mask_step = 0;  // chunks trained on: names the masks
+  int64_t epoch = 0;      // current one, from 0
+  int64_t chunk = 0;      // next one of the epoch
+  double lr_factor = 1;   // of the plateau schedule and of roll-backs
   double best_loss = std::numeric_limits<double>::infinity();  // validation, nats per token
   int64_t best_step = 0, best_epoch = 0;
   int64_t stalled = 0;     // validations since the best
@@ -24,12 +25,12 @@ struct TrainingState {
   // Since the last line of the log.
   double nats = 0;
   int64_t tokens = 0;
-  double norm = 0;         // of the last update's gradient, before clipping
-  int64_t nonfinite = 0;   // updates in a row skipped because the norm was not finite
-  int64_t skipped = 0;     // in all
-  int64_t rollbacks = 0;   // after divergence
+  double norm = 0;          // of the last update's gradient, before clipping
+  int64_t nonfinite = 0;    // updates in a row skipped because the norm was not finite
+  int64_t skipped = 0;      // in all
+  int64_t rollbacks = 0;    // after divergence
   int64_t valid_step = -1;  // of the last validation
-  double seconds = 0;      // of training so far
+  double seconds = 0;       // of training so far
 };
 
 // Writes a run's state file: all a resumed run needs. Reads the device, so it waits for it.
@@ -37,9 +38,9 @@ void save_training_state(const std::string& path, const TrainingState& s, const 
                          const ParamStore& params, const Optimizer& optimizer, const State& carried,
                          const Config& config, const std::string& vocab_hash);
 
-// Sets everything from a state file. Throws a model Error where the file belongs to another model or vocabulary.
-// `warning` gets one line if the device or the number of threads differs, because results may then differ in the
-// last bits; empty otherwise.
+// Sets everything from a state file. Throws a model Error where the file belongs to another model
+// or vocabulary. `warning` gets one line if the device or the number of threads differs, because
+// results may then differ in the last bits; empty otherwise.
 TrainingState load_training_state(const std::string& path, const Backend& backend,
                                   const ParamStore& params, const Optimizer& optimizer,
                                   const State& carried, const std::string& vocab_hash,

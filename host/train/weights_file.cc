@@ -15,7 +15,8 @@ std::vector<int64_t> shape_of(const ParamStore::Entry& e) {
   return e.columns ? std::vector<int64_t>{e.rows, e.columns} : std::vector<int64_t>{e.rows};
 }
 
-// The weight as the file has it. The file always holds two biases; a model with one takes their sum.
+// The weight as the file has it. The file always holds two biases; a model with one takes their
+// sum.
 template <class T>
 std::vector<T> read_weight(const ModelFile& file, const ParamStore& params,
                            const ParamStore::Entry& e, const std::vector<int64_t>& shape,

@@ -9,8 +9,8 @@
 
 namespace unroll {
 
-// Writes weights, vocabulary and configuration; a tied output matrix is stored once and named as an alias in the
-// metadata. `extra` adds metadata, e.g. step and perplexity. Throws a disk Error.
+// Writes weights, vocabulary and configuration; a tied output matrix is stored once and named as an
+// alias in the metadata. `extra` adds metadata, e.g. step and perplexity. Throws a disk Error.
 void save_model(const std::string& path, const Backend& backend, const ParamStore& params,
                 const Config& config, const Vocab& vocab, const Metadata& extra);
 
@@ -21,9 +21,10 @@ bool has_vocab(const ModelFile& file);
 void load_weights(const ModelFile& file, const Backend& backend, const ParamStore& params,
                   const std::string& cell);
 
-// Sets weights from another model: rows of words that both vocabularies have are taken over, other rows keep
-// their initial values. A file without a vocabulary has to have a row for each word, in order. Returns what was taken, one line of English. Throws a model Error where shapes differ
-// in more than the number of words.
+// Sets weights from another model: rows of words that both vocabularies have are taken over, other
+// rows keep their initial values. A file without a vocabulary has to have a row for each word, in
+// order. Returns what was taken, one line of English. Throws a model Error where shapes differ in
+// more than the number of words.
 std::string initialize_from(const ModelFile& file, const Backend& backend, const ParamStore& params,
                             const std::string& cell, const Vocab& vocab);
 

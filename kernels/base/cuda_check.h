@@ -10,28 +10,28 @@
 
 namespace unroll {
 
-[[noreturn]] inline void fail_cuda(cudaError_t status, const char* call, const char* file, int line) {
-  const ErrorKind kind =
-      status == cudaErrorMemoryAllocation || status == cudaErrorNoDevice ||
-              status == cudaErrorInsufficientDriver
-          ? ErrorKind::resource
-          : ErrorKind::internal;
+[[noreturn]] inline void fail_cuda(cudaError_t status, const char* call, const char* file,
+                                   int line) {
+  const ErrorKind kind = status == cudaErrorMemoryAllocation || status == cudaErrorNoDevice ||
+                                 status == cudaErrorInsufficientDriver
+                             ? ErrorKind::resource
+                             : ErrorKind::internal;
   throw Error(kind, std::string("CUDA: ") + cudaGetErrorString(status) + " (" + call + ", " + file +
                         ":" + std::to_string(line) + ")");
 }
 
 }  // namespace unroll
 
-#define CUDA_CHECK(call)                                                      \
-  do {                                                                        \
-    const cudaError_t status_ = (call);                                       \
+#define CUDA_CHECK(call)                                                                 \
+  do {                                                                                   \
+    const cudaError_t status_ = (call);                                                  \
     if (status_ != cudaSuccess) ::unroll::fail_cuda(status_, #call, __FILE__, __LINE__); \
   } while (false)
 
 // For destructors: says what failed and goes on.
-#define CUDA_CHECK_NOTHROW(call)                                                             \
-  do {                                                                                       \
-    const cudaError_t status_ = (call);                                                      \
-    if (status_ != cudaSuccess && status_ != cudaErrorCudartUnloading)                       \
-      std::fprintf(stderr, "unroll: CUDA: %s (%s)\n", cudaGetErrorString(status_), #call);   \
+#define CUDA_CHECK_NOTHROW(call)                                                           \
+  do {                                                                                     \
+    const cudaError_t status_ = (call);                                                    \
+    if (status_ != cudaSuccess && status_ != cudaErrorCudartUnloading)                     \
+      std::fprintf(stderr, "unroll: CUDA: %s (%s)\n", cudaGetErrorString(status_), #call); \
   } while (false)

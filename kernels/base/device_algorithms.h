@@ -1,4 +1,5 @@
-// Device-wide algorithms on views: a stable sort of (key, value) pairs. CUB on CUDA, std:: on the CPU.
+// Device-wide algorithms on views: a stable sort of (key, value) pairs. CUB on CUDA, std:: on the
+// CPU.
 #pragma once
 
 #include "kernels/base/exec.h"

@@ -1,4 +1,5 @@
-// Shape checks that answer in letters: "recurrent: Wx is [70,20,800], expected [T,B,4H] = [70,20,2600]".
+// Shape checks that answer in letters: "recurrent: Wx is [70,20,800], expected [T,B,4H] =
+// [70,20,2600]".
 //
 // T steps, B lanes, V vocabulary, E embedding, I input width, H hidden, G gates, N rows, D width.
 #pragma once
@@ -26,8 +27,8 @@ std::string shape_text(const AnyView<R>& v) {
 template <int R>
 void check_shape(const char* op, const char* name, const AnyView<R>& v, const char* letters,
                  std::initializer_list<int64_t> expected, DType dtype) {
-  bool same = expected.size() == size_t(R) && v.data != nullptr && v.dtype == dtype &&
-              v.ld >= v.columns();
+  bool same =
+      expected.size() == size_t(R) && v.data != nullptr && v.dtype == dtype && v.ld >= v.columns();
   std::string text;
   int r = 0;
   for (int64_t e : expected) {

@@ -1,5 +1,5 @@
-// The only dispatcher: none | cpu | cuda. In a CPU-only build the CUDA branch is discarded at compile
-// time, so no stubs are needed.
+// The only dispatcher: none | cpu | cuda. In a CPU-only build the CUDA branch is discarded at
+// compile time, so no stubs are needed.
 #pragma once
 
 #include "kernels/base/error.h"

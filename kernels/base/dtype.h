@@ -1,5 +1,5 @@
-// Element types: bf16 is our own 16-bit type, so that neither the CPU build nor the CPU execution of
-// kernels needs a CUDA toolkit.
+// Element types: bf16 is our own 16-bit type, so that neither the CPU build nor the CPU execution
+// of kernels needs a CUDA toolkit.
 #pragma once
 
 #include <cstddef>
@@ -97,13 +97,20 @@ constexpr size_t size_of(DType t) {
 
 constexpr const char* name_of(DType t) {
   switch (t) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::bf16: return "bf16";
-    case DType::i32: return "i32";
-    case DType::u32: return "u32";
-    case DType::u64: return "u64";
-    case DType::u8: return "u8";
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::bf16:
+      return "bf16";
+    case DType::i32:
+      return "i32";
+    case DType::u32:
+      return "u32";
+    case DType::u64:
+      return "u64";
+    case DType::u8:
+      return "u8";
   }
   return "?";
 }

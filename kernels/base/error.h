@@ -35,7 +35,7 @@ class Error : public std::runtime_error {
 }  // namespace unroll
 
 // UNROLL_CHECK(n > 0, "what was expected"): the message is only built when the check fails.
-#define UNROLL_CHECK(condition, message)                                           \
-  do {                                                                             \
+#define UNROLL_CHECK(condition, message)                                             \
+  do {                                                                               \
     if (!(condition)) ::unroll::fail_check(#condition, __FILE__, __LINE__, message); \
   } while (false)

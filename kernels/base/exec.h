@@ -1,4 +1,5 @@
-// Exec: where and how an op runs. A borrowed bundle, built by host/device, passed first to every op.
+// Exec: where and how an op runs. A borrowed bundle, built by host/device, passed first to every
+// op.
 #pragma once
 
 #include <cstddef>

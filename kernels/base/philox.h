@@ -39,6 +39,8 @@ GPU_HD Philox4 philox_block(uint64_t seed, uint64_t step, uint32_t op, uint64_t 
 }
 
 // Uniform in (0, 1], never 0, so that its logarithm is finite.
-GPU_HD float uniform_open(uint32_t bits) { return (float(bits >> 8) + 1.0f) * (1.0f / 16777216.0f); }
+GPU_HD float uniform_open(uint32_t bits) {
+  return (float(bits >> 8) + 1.0f) * (1.0f / 16777216.0f);
+}
 
 }  // namespace unroll

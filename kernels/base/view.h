@@ -1,6 +1,7 @@
 // Views: a pointer, extents and a row stride. They own nothing and are trivially copyable.
 //
-//   View<T,R>     typed, used inside kernels; contiguous in the last axis; the leading axes form rows
+//   View<T,R>     typed, used inside kernels; contiguous in the last axis; the leading axes form
+//   rows
 //                 of equal stride: element (i,j,k) is data[(i*n[1] + j)*ld + k]
 //   AnyView<R>    the same with the element type as a run-time value, used in argument structs
 //   View1..View4  AnyView by rank
@@ -124,8 +125,8 @@ AnyView<int(sizeof...(N))> view_of(void* data, DType dtype, N... extents) {
   return v;
 }
 template <class T, class... N>
-  requires(!std::is_void_v<T> && (std::is_integral_v<N> && ...))
-AnyView<int(sizeof...(N))> view_of(T* data, N... extents) {
+requires(!std::is_void_v<T> &&
+         (std::is_integral_v<N> && ...)) AnyView<int(sizeof...(N))> view_of(T* data, N... extents) {
   using U = std::remove_const_t<T>;
   return view_of(static_cast<void*>(const_cast<U*>(data)), DTypeOf<U>::value, extents...);
 }

@@ -1,4 +1,5 @@
-// Gated recurrent unit, the reset gate applied after the recurrent product (PyTorch's and cuDNN's form).
+// Gated recurrent unit, the reset gate applied after the recurrent product (PyTorch's and cuDNN's
+// form).
 //
 //   r = sigmoid(Wx_r + Rh_r)   z = sigmoid(Wx_z + Rh_z)   n = tanh(Wx_n + r Rh_n)
 //   h_t = (1 - z) n + z h_tm1

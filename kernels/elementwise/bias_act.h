@@ -13,8 +13,8 @@ namespace unroll {
 enum class Activation : uint8_t { none, tanh, relu };
 
 struct BiasAct {
-  View2 y;  // [N,D]  act: f32, f64, bf16
-  View2 x;  // [N,D]  act; may be the same as y
+  View2 y;    // [N,D]  act: f32, f64, bf16
+  View2 x;    // [N,D]  act; may be the same as y
   View1 b{};  // [D]    acc; may be left out
   Activation act = Activation::none;
 };

@@ -1,11 +1,12 @@
 // Dropout with inverted scaling: y = x m / (1 - p), m ~ Bernoulli(1 - p).
 //
-//   standard   m[T,B,D], fresh at every step                     Srivastava et al. 2014; Zaremba et al. 2014
-//   locked     m[1,B,D], one mask per chunk, the same at every t  Gal & Ghahramani 2016
+//   standard   m[T,B,D], fresh at every step                     Srivastava et al. 2014; Zaremba et
+//   al. 2014 locked     m[1,B,D], one mask per chunk, the same at every t  Gal & Ghahramani 2016
 //
-// m is a pure function of (seed, mask step, op, element) by Philox (kernels/base/philox.h): the backward
-// pass draws it again, nothing is saved, and CPU and GPU agree bit for bit. Element e = (t B + b) D + d,
-// or b D + d when locked; word e mod 4 of block e / 4 keeps the element if it is >= dropout_threshold(p).
+// m is a pure function of (seed, mask step, op, element) by Philox (kernels/base/philox.h): the
+// backward pass draws it again, nothing is saved, and CPU and GPU agree bit for bit. Element e = (t
+// B + b) D + d, or b D + d when locked; word e mod 4 of block e / 4 keeps the element if it is >=
+// dropout_threshold(p).
 #pragma once
 
 #include "kernels/base/exec.h"
@@ -25,8 +26,8 @@ constexpr uint32_t dropout_threshold(double p) {
 }
 
 struct Dropout {
-  View3 y;  // [T,B,D]  act: f32, f64, bf16
-  View3 x;  // [T,B,D]  act; may be the same as y
+  View3 y;       // [T,B,D]  act: f32, f64, bf16
+  View3 x;       // [T,B,D]  act; may be the same as y
   double p = 0;  // 0 <= p < 1
   bool locked = false;
   MaskKey key;

@@ -1,8 +1,8 @@
 // Rows of a table: y[n] = E[ids[n]], and the gradient dE[v] = sum over n with ids[n] = v of dy[n].
 //
-// The gradient is deterministic: positions are sorted by id (stable), each row's terms are added in the
-// order of n, in acc. A negative id is padding: it gives a zero row and takes no gradient. An id >= V is
-// undefined; the corpus guarantees it does not occur.
+// The gradient is deterministic: positions are sorted by id (stable), each row's terms are added in
+// the order of n, in acc. A negative id is padding: it gives a zero row and takes no gradient. An
+// id >= V is undefined; the corpus guarantees it does not occur.
 #pragma once
 
 #include "kernels/base/exec.h"
@@ -18,10 +18,10 @@ struct EmbeddingForward {
 void embedding_forward(const Exec& exec, const EmbeddingForward& args);
 
 struct EmbeddingBackward {
-  View2 dE;   // [V,D]  acc; with overwrite, rows without a term become 0
+  View2 dE;  // [V,D]  acc; with overwrite, rows without a term become 0
   Accumulate to_dE = Accumulate::overwrite;
-  View2 dy;   // [N,D]  act
-  View1 ids;  // [N]    i32
+  View2 dy;         // [N,D]  act
+  View1 ids;        // [N]    i32
   Scratch scratch;  // embedding_scratch_bytes
 };
 void embedding_backward(const Exec& exec, const EmbeddingBackward& args);

@@ -3,15 +3,16 @@
 //   for t = 1..T:   s_t = cell(Wx_t + b_W, R h_tm1 + b_R, s_tm1)        s = h, or h and c
 //
 // The input projection Wx = x W^T is the caller's, one product over all T*B rows. State arrays have
-// T+1 slots along time. Forward in time, slot 0 is the carried-in state and slot t+1 holds the state
-// after step t; with `reverse`, slot T is the carried-in state and slot t holds the state after step t,
-// which runs from T-1 down to 0. So the layer's output is slots 1..T, or 0..T-1 in reverse.
+// T+1 slots along time. Forward in time, slot 0 is the carried-in state and slot t+1 holds the
+// state after step t; with `reverse`, slot T is the carried-in state and slot t holds the state
+// after step t, which runs from T-1 down to 0. So the layer's output is slots 1..T, or 0..T-1 in
+// reverse.
 //
-// With lengths, a lane b holds lengths[b] valid steps: at t >= lengths[b] its state is copied through
-// and its gates get no gradient, so in reverse a lane starts at its own last step.
+// With lengths, a lane b holds lengths[b] valid steps: at t >= lengths[b] its state is copied
+// through and its gates get no gradient, so in reverse a lane starts at its own last step.
 //
-// Schedules: the CPU loop (reference), and on CUDA the alternating one: per step one product R h and one
-// fused pointwise kernel. Cells: kernels/cells. Truncated BPTT as in Williams & Peng 1990.
+// Schedules: the CPU loop (reference), and on CUDA the alternating one: per step one product R h
+// and one fused pointwise kernel. Cells: kernels/cells. Truncated BPTT as in Williams & Peng 1990.
 //
 // act: f32, f64 or bf16. acc: f32, or f64 for f64. G, S and whether dRh differs: info_of(cell).
 #pragma once
@@ -25,13 +26,13 @@ namespace unroll {
 struct RecurrentForward {
   Cell cell;
   bool reverse = false;
-  View3 h;        // [T+1,B,H]  act; in: the carried-in slot, out: the others
-  View3 c{};      // [T+1,B,H]  acc; likewise; only cells with two states
-  View3 saved{};  // [T,B,S*H]  act; out; for backward; not given in evaluation or when S = 0
-  View3 Wx;       // [T,B,G*H]  acc
-  View2 R;        // [G*H,H]    act
-  View1 b_W{};    // [G*H]      acc; may be left out
-  View1 b_R{};    // [G*H]      acc; may be left out
+  View3 h;          // [T+1,B,H]  act; in: the carried-in slot, out: the others
+  View3 c{};        // [T+1,B,H]  acc; likewise; only cells with two states
+  View3 saved{};    // [T,B,S*H]  act; out; for backward; not given in evaluation or when S = 0
+  View3 Wx;         // [T,B,G*H]  acc
+  View2 R;          // [G*H,H]    act
+  View1 b_W{};      // [G*H]      acc; may be left out
+  View1 b_R{};      // [G*H]      acc; may be left out
   View1 lengths{};  // [B]      i32, 0..T; may be left out
   Scratch scratch;  // recurrent_scratch_bytes
 };
@@ -41,31 +42,32 @@ void recurrent_forward(const Exec& exec, const RecurrentForward& args);
 struct RecurrentBackward {
   Cell cell;
   bool reverse = false;
-  View3 dWx;      // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
-  View3 dRh{};    // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
-  View3 dh;       // [T,B,H]    act; in: gradient of the outputs, step t in entry t
-  View3 h;        // [T+1,B,H]  act; as forward left it
-  View3 c{};      // [T+1,B,H]  acc; as forward left it
-  View3 saved{};  // [T,B,S*H]  act
-  View2 R;        // [G*H,H]    act
+  View3 dWx;        // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
+  View3 dRh{};      // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
+  View3 dh;         // [T,B,H]    act; in: gradient of the outputs, step t in entry t
+  View3 h;          // [T+1,B,H]  act; as forward left it
+  View3 c{};        // [T+1,B,H]  acc; as forward left it
+  View3 saved{};    // [T,B,S*H]  act
+  View2 R;          // [G*H,H]    act
   View1 lengths{};  // [B]      i32; may be left out
   Scratch scratch;  // recurrent_scratch_bytes
 };
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
 
-// After recurrent_backward: dR = dRh^T h_tm1 over all steps, one product, and the bias gradients, column
-// sums in a fixed order. dW and dx are plain products of the caller. dRh is dWx for cells not split.
+// After recurrent_backward: dR = dRh^T h_tm1 over all steps, one product, and the bias gradients,
+// column sums in a fixed order. dW and dx are plain products of the caller. dRh is dWx for cells
+// not split.
 struct RecurrentWeightGradients {
   Cell cell;
   bool reverse = false;
-  View2 dR;    // [G*H,H]    acc
+  View2 dR;      // [G*H,H]    acc
   View1 db_W{};  // [G*H]      acc; may be left out
   View1 db_R{};  // [G*H]      acc; may be left out
   Accumulate to_dR = Accumulate::overwrite, to_db_W = Accumulate::overwrite,
              to_db_R = Accumulate::overwrite;
-  View3 dWx;   // [T,B,G*H]  act
-  View3 dRh;   // [T,B,G*H]  act
-  View3 h;     // [T+1,B,H]  act
+  View3 dWx;  // [T,B,G*H]  act
+  View3 dRh;  // [T,B,G*H]  act
+  View3 h;    // [T+1,B,H]  act
 };
 void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients& args);
 

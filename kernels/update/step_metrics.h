@@ -1,9 +1,10 @@
 // Appends one step's figures to a ring on the device, which the host reads steps later.
 //
-//   ring[slot % R] = { slot, sum of loss over tokens with target >= 0, number of those tokens, norm2 }
-//   slot <- slot + 1
+//   ring[slot % R] = { slot, sum of loss over tokens with target >= 0, number of those tokens,
+//   norm2 } slot <- slot + 1
 //
-// The sum is taken in f64 in a fixed order. `slot` counts on the device, so a replay needs no argument.
+// The sum is taken in f64 in a fixed order. `slot` counts on the device, so a replay needs no
+// argument.
 #pragma once
 
 #include "kernels/base/exec.h"
@@ -14,11 +15,11 @@ namespace unroll {
 constexpr int kStepMetrics = 4;
 
 struct StepMetrics {
-  View2 ring;    // [R,kStepMetrics]  f64; out
-  View1 slot;    // [1]  u64; in and out
-  View1 loss;    // [N]  acc, nats
-  View1 target;  // [N]  i32
-  View1 norm2{}; // [1]  f64; left out: recorded as 0
+  View2 ring;     // [R,kStepMetrics]  f64; out
+  View1 slot;     // [1]  u64; in and out
+  View1 loss;     // [N]  acc, nats
+  View1 target;   // [N]  i32
+  View1 norm2{};  // [1]  f64; left out: recorded as 0
 };
 void step_metrics(const Exec& exec, const StepMetrics& args);
 

@@ -1,4 +1,5 @@
-// Hyper-parameters that the update kernels read on the device, so that a captured step sees new values.
+// Hyper-parameters that the update kernels read on the device, so that a captured step sees new
+// values.
 #pragma once
 
 #include <cmath>

@@ -14,9 +14,11 @@ const std::vector<int64_t>& matrix(const ModelFile& file, const std::string& nam
   const TensorInfo* t = file.file().find(name);
   if (!t) {
     std::string names;
-    for (const TensorInfo& other : file.file().tensors()) names += (names.empty() ? "" : ", ") + other.name;
-    refuse(file, "has neither a configuration nor a tensor \"" + name + "\" to read one from; it has " +
-                     names.substr(0, 400) + "; name the modules encoder, rnn and decoder before saving");
+    for (const TensorInfo& other : file.file().tensors())
+      names += (names.empty() ? "" : ", ") + other.name;
+    refuse(file, "has neither a configuration nor a tensor \"" + name +
+                     "\" to read one from; it has " + names.substr(0, 400) +
+                     "; name the modules encoder, rnn and decoder before saving");
   }
   if (t->shape.size() != 2)
     refuse(file, "tensor \"" + name + "\" is " + t->shape_text() + ", expected a matrix");
@@ -33,11 +35,13 @@ Config infer_config(const ModelFile& file, const std::string& cell) {
   const int64_t gates = c.hidden > 0 && R[0] % c.hidden == 0 ? R[0] / c.hidden : 0;
   c.cell = gates == 4 ? "lstm" : gates == 3 ? "gru" : gates == 1 ? "tanh" : "";
   if (c.cell.empty())
-    refuse(file, "tensor \"rnn.weight_hh_l0\" is [" + std::to_string(R[0]) + "," + std::to_string(R[1]) +
+    refuse(file, "tensor \"rnn.weight_hh_l0\" is [" + std::to_string(R[0]) + "," +
+                     std::to_string(R[1]) +
                      "]: neither an LSTM's [4H,H], a GRU's [3H,H] nor an RNN's [H,H]");
   if (!cell.empty() && cell != c.cell) {
     if (gates != 1 || cell != "relu")
-      refuse(file, "--cell " + cell + ": by its shapes the file holds a " + c.cell + "; leave --cell out");
+      refuse(file, "--cell " + cell + ": by its shapes the file holds a " + c.cell +
+                       "; leave --cell out");
     c.cell = cell;
   }
   for (c.layers = 1; file.has("rnn.weight_hh_l" + std::to_string(c.layers));) ++c.layers;

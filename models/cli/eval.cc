@@ -36,10 +36,13 @@ int evaluate(const EvalFlags& f) {
   });
   for (const std::string& note : describe_notes(source.notes(), "text"))
     std::fprintf(stderr, "warning: %s\n", note.c_str());
-  if (t.tokens == 0) throw Error(ErrorKind::data, f.files.front() + ": the text is empty; nothing to score");
+  if (t.tokens == 0)
+    throw Error(ErrorKind::data, f.files.front() + ": the text is empty; nothing to score");
   probabilities.write();
 
-  const int64_t units = f.ppl_per == "char" ? t.characters : f.ppl_per == "word" ? t.words : t.tokens;
+  const int64_t units = f.ppl_per == "char"   ? t.characters
+                        : f.ppl_per == "word" ? t.words
+                                              : t.tokens;
   if (units == 0) throw Error(ErrorKind::data, f.files.front() + ": no words; use --ppl-per token");
   const int64_t known = t.tokens - t.unknown;
   const double ppl = perplexity(t.nats, units);
@@ -47,20 +50,20 @@ int evaluate(const EvalFlags& f) {
   const std::string hash = model->vocab().hash();
   if (f.json) {
     nlohmann::json j = {{"lines", t.lines},
-                              {"tokens", t.tokens},
-                              {"words", t.words},
-                              {"characters", t.characters},
-                              {"unknown", t.unknown},
-                              {"nats", t.nats},
-                              {"nats_unknown", t.nats_unknown},
-                              {"per", f.ppl_per},
-                              {"denominator", units},
-                              {"ppl", ppl},
-                              {"ppl_without_unknown", ppl_known},
-                              {"bits", bits_per_unit(t.nats, units)},
-                              {"eos_counted", true},
-                              {"reset", reset == Reset::line ? "line" : "never"},
-                              {"vocabulary_hash", hash}};
+                        {"tokens", t.tokens},
+                        {"words", t.words},
+                        {"characters", t.characters},
+                        {"unknown", t.unknown},
+                        {"nats", t.nats},
+                        {"nats_unknown", t.nats_unknown},
+                        {"per", f.ppl_per},
+                        {"denominator", units},
+                        {"ppl", ppl},
+                        {"ppl_without_unknown", ppl_known},
+                        {"bits", bits_per_unit(t.nats, units)},
+                        {"eos_counted", true},
+                        {"reset", reset == Reset::line ? "line" : "never"},
+                        {"vocabulary_hash", hash}};
     for (const MixturePart& part : model->parts())
       j["mixture"].push_back({{"part", part.name}, {"weight", part.weight}});
     std::printf("%s\n", j.dump().c_str());
@@ -71,13 +74,16 @@ int evaluate(const EvalFlags& f) {
              : f.ppl_per == "word" ? "words, line ends not counted"
                                    : "characters, line ends counted",
              bits_per_unit(t.nats, units));
-  fmt::print("{} lines, {} words, {} characters; {} tokens scored, loss {:.1f} nats\n", with_commas(t.lines),
-             with_commas(t.words), with_commas(t.characters), with_commas(t.tokens), t.nats);
-  fmt::print("{} tokens not in the vocabulary, read as <unk> ({:.2f}%); ppl per token without them {:.2f} "
-             "({} tokens)\n",
-             with_commas(t.unknown), 100.0 * double(t.unknown) / double(t.tokens), ppl_known,
-             with_commas(known));
-  for (const MixturePart& part : model->parts()) fmt::print("weight {:.6f} {}\n", part.weight, part.name);
+  fmt::print("{} lines, {} words, {} characters; {} tokens scored, loss {:.1f} nats\n",
+             with_commas(t.lines), with_commas(t.words), with_commas(t.characters),
+             with_commas(t.tokens), t.nats);
+  fmt::print(
+      "{} tokens not in the vocabulary, read as <unk> ({:.2f}%); ppl per token without them {:.2f} "
+      "({} tokens)\n",
+      with_commas(t.unknown), 100.0 * double(t.unknown) / double(t.tokens), ppl_known,
+      with_commas(known));
+  for (const MixturePart& part : model->parts())
+    fmt::print("weight {:.6f} {}\n", part.weight, part.name);
   fmt::print("{}; vocabulary {}\n", model->conditions(reset), hash);
   return 0;
 }
@@ -88,7 +94,8 @@ Verb add_eval(CLI::App& app) {
   auto f = std::make_shared<EvalFlags>();
   app.add_option("MODEL", f->model, "run directory or model file")->required();
   app.add_option("FILE", f->files, "texts, plain or .gz; - is standard input");
-  app.add_option("--batch", f->shape.B, "lines side by side (--reset line); does not change the result");
+  app.add_option("--batch", f->shape.B,
+                 "lines side by side (--reset line); does not change the result");
   app.add_option("--bptt", f->shape.T, "steps at a time; does not change the result");
   add_reset_option(app, f->reset);
   app.add_option("--ppl-per", f->ppl_per, "what the perplexity is per: token, word or char")

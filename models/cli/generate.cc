@@ -23,7 +23,8 @@ struct GenerateFlags {
 
 int run(const GenerateFlags& f) {
   check_sampling(f.sampling);
-  if (f.n < 1) throw Error(ErrorKind::usage, "-n " + std::to_string(f.n) + ": has to be at least 1");
+  if (f.n < 1)
+    throw Error(ErrorKind::usage, "-n " + std::to_string(f.n) + ": has to be at least 1");
   const auto model = open_mixture(f.model, f.mix, f.use);
   const auto next = model->next_word();
   const Vocab& vocab = model->vocab();
@@ -32,8 +33,9 @@ int run(const GenerateFlags& f) {
   vocab.encode(f.prompt, prompt, &unknown, "--prompt");
   const std::vector<std::string_view> words = split_tokens(vocab.unit(), f.prompt);
   for (uint32_t position : unknown)
-    std::fprintf(stderr, "warning: \"%s\", word %u of the prompt, is not in the vocabulary; read as <unk>\n",
-                 escape_token(words[position]).c_str(), position + 1);
+    std::fprintf(
+        stderr, "warning: \"%s\", word %u of the prompt, is not in the vocabulary; read as <unk>\n",
+        escape_token(words[position]).c_str(), position + 1);
   for (int sample = 0; sample < f.n; ++sample) {
     const Generated g = generate(*next, prompt, f.sampling, sample);
     std::vector<int32_t> all = g.prompt;
@@ -60,7 +62,8 @@ Verb add_generate(CLI::App& app) {
   app.add_option("--length", f->sampling.length, "tokens per text, at most");
   app.add_option("--temperature", f->sampling.temperature, "above 1 is wilder, below 1 tamer");
   app.add_option("--top-k", f->sampling.top_k, "draw from the k likeliest words only; 0: all");
-  app.add_option("--top-p", f->sampling.top_p, "draw from the smallest set of words with this probability");
+  app.add_option("--top-p", f->sampling.top_p,
+                 "draw from the smallest set of words with this probability");
   app.add_flag("--greedy", f->sampling.greedy, "always the likeliest word");
   app.add_flag("--allow-unk", f->sampling.allow_unk, "let <unk> be drawn");
   app.add_flag("--until-eos", f->sampling.until_eos, "stop at the first line end");

@@ -30,7 +30,8 @@ std::string describe_unknown(const CLI::App& verb) {
            (nearest.empty() ? "" : "; did you mean " + nearest + "?") + " (see unroll " +
            verb.get_name() + " --help)";
   }
-  return "\"" + verb.remaining().front() + "\": unexpected; see unroll " + verb.get_name() + " --help";
+  return "\"" + verb.remaining().front() + "\": unexpected; see unroll " + verb.get_name() +
+         " --help";
 }
 
 // "evall: no such verb; did you mean eval?"
@@ -40,24 +41,27 @@ std::string describe_unknown_verb(const CLI::App& app, const std::string& word) 
   for (const CLI::Option* option : app.get_options())
     for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
   const std::string nearest = nearest_name(word, known);
-  return word + ": no such verb or flag" + (nearest.empty() ? "" : "; did you mean " + nearest + "?") +
-         " (see unroll --help)";
+  return word + ": no such verb or flag" +
+         (nearest.empty() ? "" : "; did you mean " + nearest + "?") + " (see unroll --help)";
 }
 
 int run(int argc, char** argv) {
   CLI::App app("Trains, evaluates and samples recurrent language models.", "unroll");
-  app.set_version_flag("--version",
-                       std::string("unroll ") + version() + (Device::built_with_cuda() ? ", CUDA" : ", CPU only"));
+  app.set_version_flag("--version", std::string("unroll ") + version() +
+                                        (Device::built_with_cuda() ? ", CUDA" : ", CPU only"));
   app.require_subcommand(0, 1);
-  // Of a flag given twice the last one counts, so that a command in the shell's history can be added to.
+  // Of a flag given twice the last one counts, so that a command in the shell's history can be
+  // added to.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.allow_extras();
-  app.footer("\nunroll VERB --help says more. A first run:\n"
-             "  unroll train --recipe demo --data DIR --out RUN\n"
-             "  unroll eval RUN FILE\n"
-             "  unroll generate RUN --temperature 0.8\n"
-             "Exit codes: 0 well, 2 usage, 3 data, 4 model file, 5 divergence, 6 memory or device, 7 disk,\n"
-             "130 and 143 stopped by a signal.");
+  app.footer(
+      "\nunroll VERB --help says more. A first run:\n"
+      "  unroll train --recipe demo --data DIR --out RUN\n"
+      "  unroll eval RUN FILE\n"
+      "  unroll generate RUN --temperature 0.8\n"
+      "Exit codes: 0 well, 2 usage, 3 data, 4 model file, 5 divergence, 6 memory or device, 7 "
+      "disk,\n"
+      "130 and 143 stopped by a signal.");
   app.get_formatter()->column_width(34);
   std::map<const CLI::App*, Verb> verbs;
   const auto add = [&](const char* name, const char* help, Verb (*declare)(CLI::App&)) {
@@ -102,14 +106,16 @@ int main(int argc, char** argv) {
   try {
     const int code = unroll::cli::run(argc, argv);
     if (std::fflush(stdout) != 0 || std::ferror(stdout))
-      throw unroll::Error(unroll::ErrorKind::disk, std::string("standard output: cannot be written: ") +
-                                                       std::strerror(errno) + "; free some space");
+      throw unroll::Error(unroll::ErrorKind::disk,
+                          std::string("standard output: cannot be written: ") +
+                              std::strerror(errno) + "; free some space");
     return code;
   } catch (const unroll::Error& e) {
     std::fprintf(stderr, "unroll: %s\n", e.what());
     return int(e.kind());
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "unroll: out of memory; lower --batch, --bptt, --hidden or --vocab-size\n");
+    std::fprintf(stderr,
+                 "unroll: out of memory; lower --batch, --bptt, --hidden or --vocab-size\n");
     return int(unroll::ErrorKind::resource);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "unroll: %s\n", e.what());

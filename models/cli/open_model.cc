@@ -20,24 +20,28 @@ Vocab open_vocab(const ModelFile& file, const UseOptions& use) {
   const std::string& path = file.file().path();
   if (use.vocab.empty()) {
     if (!has_vocab(file))
-      throw Error(ErrorKind::model, path + ": has no vocabulary; give --vocab FILE with one word per line, in "
-                                           "the order of the embedding's rows");
+      throw Error(ErrorKind::model,
+                  path +
+                      ": has no vocabulary; give --vocab FILE with one word per line, in "
+                      "the order of the embedding's rows");
     return Vocab::deserialize(file.vocab(), path);
   }
   Vocab vocab = Vocab::read_file(use.vocab, parse_unit(use.unit), "--vocab");
   if (has_vocab(file)) {
     const Vocab own = Vocab::deserialize(file.vocab(), path);
     if (own.hash() != vocab.hash())
-      throw Error(ErrorKind::model, "--vocab " + use.vocab + ": hash " + vocab.hash() + ", but " + path +
-                                        " holds a vocabulary with hash " + own.hash() + "; leave --vocab out");
+      throw Error(ErrorKind::model, "--vocab " + use.vocab + ": hash " + vocab.hash() + ", but " +
+                                        path + " holds a vocabulary with hash " + own.hash() +
+                                        "; leave --vocab out");
   }
   const TensorInfo* words = file.file().find("encoder.weight");
   if (words && words->shape.size() == 2 && words->shape[0] != vocab.size())
-    throw Error(ErrorKind::model, "--vocab " + use.vocab + ": " + std::to_string(vocab.size()) +
-                                      " words, <eos> and <unk> included, but encoder.weight in " + path +
-                                      " is " + words->shape_text() +
-                                      ": one row per word is needed; list <eos> and <unk> where the model "
-                                      "had them");
+    throw Error(ErrorKind::model,
+                "--vocab " + use.vocab + ": " + std::to_string(vocab.size()) +
+                    " words, <eos> and <unk> included, but encoder.weight in " + path + " is " +
+                    words->shape_text() +
+                    ": one row per word is needed; list <eos> and <unk> where the model "
+                    "had them");
   return vocab;
 }
 
@@ -58,15 +62,19 @@ class NeuralModel final : public OpenModel {
   }
 
   const Vocab& vocab() const override { return vocab_; }
-  Reset reset() const override { return config_.batching == "sentence" ? Reset::line : Reset::never; }
+  Reset reset() const override {
+    return config_.batching == "sentence" ? Reset::line : Reset::never;
+  }
 
   std::unique_ptr<TokenScorer> scorer(Reset reset, const ScoringShape& shape) override {
-    scheduler_ = scheduler(scoring_options(reset, shape, logits_budget(config_.logits_memory, device_), eager_));
+    scheduler_ = scheduler(
+        scoring_options(reset, shape, logits_budget(config_.logits_memory, device_), eager_));
     return std::make_unique<NeuralScorer>(backend_, *model_, params_, *scheduler_, vocab_, reset,
                                           shape);
   }
   std::unique_ptr<NextWord> next_word() override {
-    scheduler_ = scheduler(scoring_options(Reset::never, {1, 1}, logits_budget(config_.logits_memory, device_), eager_));
+    scheduler_ = scheduler(scoring_options(Reset::never, {1, 1},
+                                           logits_budget(config_.logits_memory, device_), eager_));
     return std::make_unique<NeuralNextWord>(backend_, *model_, params_, *scheduler_, vocab_);
   }
 

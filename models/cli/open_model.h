@@ -48,22 +48,24 @@ class OpenModel {
 
 // Throws usage and model Errors for a path that is no model, and resource Errors for the device.
 std::unique_ptr<OpenModel> open_model(const std::string& argument, const UseOptions& use);
-// The same in the ids of `vocab`, whatever `use` says: an ARPA file is read into them, any other model must have that
-// vocabulary (model Error).
-std::unique_ptr<OpenModel> open_model_in(const std::string& argument, const UseOptions& use, const Vocab& vocab);
+// The same in the ids of `vocab`, whatever `use` says: an ARPA file is read into them, any other
+// model must have that vocabulary (model Error).
+std::unique_ptr<OpenModel> open_model_in(const std::string& argument, const UseOptions& use,
+                                         const Vocab& vocab);
 
 // The vocabulary of a run directory or model file, without its weights. Throws as open_model.
 Vocab vocab_of(const std::string& argument);
 
-// f32, f64 or bf16, and how f32 products are computed. Throws a usage Error where the device cannot.
+// f32, f64 or bf16, and how f32 products are computed. Throws a usage Error where the device
+// cannot.
 struct Arithmetic {
   DType act;
   MatmulMode matmul;
 };
 Arithmetic parse_precision(const std::string& precision, const Device& device);
 
-// The bytes that logits may take: as set, or by default 256 MiB on a CPU and a quarter of the free memory, at most
-// 16 GB, on a GPU.
+// The bytes that logits may take: as set, or by default 256 MiB on a CPU and a quarter of the free
+// memory, at most 16 GB, on a GPU.
 size_t logits_budget(int64_t setting, const Device& device);
 
 }  // namespace unroll::cli

@@ -50,7 +50,8 @@ Verb add_score(CLI::App& app) {
   app.add_option("FILE", f->files, "text, plain or .gz; - is standard input");
   app.add_option("--level", f->level, "corpus, line or word")
       ->check(CLI::IsMember({"corpus", "line", "word"}));
-  app.add_option("--format", f->format, "text, srilm (-debug 1 for line, -debug 2 for word), tsv or json")
+  app.add_option("--format", f->format,
+                 "text, srilm (-debug 1 for line, -debug 2 for word), tsv or json")
       ->check(CLI::IsMember({"text", "srilm", "tsv", "json"}));
   add_reset_option(app, f->reset);
   app.add_option("--log-base", f->base, "10, e or 2; srilm is always 10")

@@ -58,7 +58,8 @@ class TsvFormat final : public ScoreFormat {
     if (level_ == "word")
       fmt::print("line\tposition\tword\tunknown\tlog{}\n", base_.name);
     else
-      fmt::print("{}\ttokens\tunknown\tlog{}\tppl\n", level_ == "line" ? "line" : "lines", base_.name);
+      fmt::print("{}\ttokens\tunknown\tlog{}\tppl\n", level_ == "line" ? "line" : "lines",
+                 base_.name);
   }
   void line(const ScoredLine& line) override {
     totals_.add(line);
@@ -125,10 +126,12 @@ class JsonFormat final : public ScoreFormat {
   TextTotals totals_;
 };
 
-// What SRILM's `ngram -ppl FILE -debug N` prints: unknown words count as OOV and are left out of the sums.
+// What SRILM's `ngram -ppl FILE -debug N` prints: unknown words count as OOV and are left out of
+// the sums.
 class SrilmFormat final : public ScoreFormat {
  public:
-  SrilmFormat(std::string level, std::string file) : level_(std::move(level)), file_(std::move(file)) {}
+  SrilmFormat(std::string level, std::string file)
+      : level_(std::move(level)), file_(std::move(file)) {}
   void line(const ScoredLine& line) override {
     Stats s;
     s.sentences = 1;
@@ -145,8 +148,8 @@ class SrilmFormat final : public ScoreFormat {
         if (line.unknown[i])
           fmt::print("\tp( {} | {}) \t= [OOV] 0 [ -inf ]\n", word, context);
         else
-          fmt::print("\tp( {} | {}) \t= [rnn] {:.6g} [ {:.6g} ]\n", word, context, std::exp(-line.nats[i]),
-                     -line.nats[i] / kLn10);
+          fmt::print("\tp( {} | {}) \t= [rnn] {:.6g} [ {:.6g} ]\n", word, context,
+                     std::exp(-line.nats[i]), -line.nats[i] / kLn10);
       }
       before = word;
     }

@@ -14,7 +14,8 @@ struct LogBase {
 };
 LogBase parse_log_base(const std::string& base);
 
-// Prints to standard output; exactly one record per line of the text at levels line and word, empty lines included.
+// Prints to standard output; exactly one record per line of the text at levels line and word, empty
+// lines included.
 class ScoreFormat {
  public:
   virtual ~ScoreFormat() = default;

@@ -1,4 +1,5 @@
-// unroll selftest: what this build and machine can do, and whether the parts agree, in a few seconds.
+// unroll selftest: what this build and machine can do, and whether the parts agree, in a few
+// seconds.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -91,8 +92,8 @@ int selftest() {
   const Device cpu = Device::cpu();
   fmt::print("unroll {}\n{}\n", version(), cpu.name());
   if (cuda)
-    fmt::print("{}, {} multiprocessors, {:.1f} GB\n", Device::cuda().name(), Device::cuda().sm_count(),
-               double(Device::cuda().memory_bytes()) * 1e-9);
+    fmt::print("{}, {} multiprocessors, {:.1f} GB\n", Device::cuda().name(),
+               Device::cuda().sm_count(), double(Device::cuda().memory_bytes()) * 1e-9);
   else
     fmt::print("no GPU: {}\n", why_not);
   bool ok = true;
@@ -110,7 +111,8 @@ int selftest() {
     const Run bf16 = train_tiny(cell, Device::cuda(), DType::bf16, false);
     ok &= check((name + ": GPU and CPU agree").c_str(), difference(gpu, f64, 10) < 1e-4,
                 fmt::format("{:.1e}", difference(gpu, f64, 10)));
-    ok &= check((name + ": captured equals eager, bit for bit").c_str(), gpu.losses == captured.losses, "");
+    ok &= check((name + ": captured equals eager, bit for bit").c_str(),
+                gpu.losses == captured.losses, "");
     ok &= check((name + ": bf16 follows f64").c_str(), difference(bf16, f64, 10) < 2e-2,
                 fmt::format("{:.1e}", difference(bf16, f64, 10)));
   }

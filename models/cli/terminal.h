@@ -1,5 +1,5 @@
-// Standard error as people read it: messages, warnings, and one progress line that refreshes in place on a
-// terminal and is printed once per line of the log elsewhere.
+// Standard error as people read it: messages, warnings, and one progress line that refreshes in
+// place on a terminal and is printed once per line of the log elsewhere.
 #pragma once
 
 #include <chrono>
@@ -15,9 +15,10 @@ class Terminal final : public TrainObserver {
   explicit Terminal(bool quiet = false);
   ~Terminal() override;
 
-  void say(const std::string& line);  // ends a refreshing line first; nothing where quiet
+  void say(const std::string& line);     // ends a refreshing line first; nothing where quiet
   void notice(const std::string& line);  // the same, quiet or not
-  // A line about work that goes on: refreshed in place on a terminal, elsewhere one every ten seconds.
+  // A line about work that goes on: refreshed in place on a terminal, elsewhere one every ten
+  // seconds.
   void working(const std::string& line);
   void progress(const Progress& p) override;
   void validation(const Validation& v) override;

@@ -34,8 +34,9 @@ struct TrainFlags {
 };
 
 // Settings that a resumed run may change: how long and where it runs, and what it reports.
-constexpr const char* kResumable[] = {"epochs",     "max_steps", "max_time", "patience", "log_every",
-                                      "save_every", "device",    "threads",  "eager",    "logits_memory"};
+constexpr const char* kResumable[] = {"epochs",    "max_steps",    "max_time", "patience",
+                                      "log_every", "save_every",   "device",   "threads",
+                                      "eager",     "logits_memory"};
 
 std::string read_text(const std::string& path, const std::string& flag) {
   std::ifstream in(path, std::ios::binary);
@@ -55,8 +56,9 @@ Config new_config(const TrainFlags& f) {
   for (const auto& [setting, value] : f.settings) config.set(setting->key, value, setting->flag());
   if (!f.data.empty()) {
     if (!config.train.empty() || !config.valid.empty() || !config.test.empty())
-      throw Error(ErrorKind::usage, "--data names a folder that holds all texts; give either it or "
-                                    "--train, --valid and --test");
+      throw Error(ErrorKind::usage,
+                  "--data names a folder that holds all texts; give either it or "
+                  "--train, --valid and --test");
     const Splits splits = find_splits(f.data);
     config.train = {splits.train};
     config.valid = {splits.valid};
@@ -70,15 +72,20 @@ Config new_config(const TrainFlags& f) {
 }
 
 Config resumed_config(const TrainFlags& f, const RunDir& run) {
-  if (!f.recipe.empty() || !f.data.empty() || !f.out.empty() || !f.init_from.empty() || !f.set.empty())
-    throw Error(ErrorKind::usage, "--resume goes on with the run's own settings; of the rest only "
-                                  "limits, reports and the device may be given with it");
+  if (!f.recipe.empty() || !f.data.empty() || !f.out.empty() || !f.init_from.empty() ||
+      !f.set.empty())
+    throw Error(ErrorKind::usage,
+                "--resume goes on with the run's own settings; of the rest only "
+                "limits, reports and the device may be given with it");
   Config config;
   config.apply_toml(read_text(run.config(), "--resume"), run.config());
   for (const auto& [setting, value] : f.settings) {
-    if (std::find(std::begin(kResumable), std::end(kResumable), setting->key) == std::end(kResumable))
-      throw Error(ErrorKind::usage, setting->flag() + " cannot change in a resumed run; start a new one "
-                                                      "with --init-from " + f.resume);
+    if (std::find(std::begin(kResumable), std::end(kResumable), setting->key) ==
+        std::end(kResumable))
+      throw Error(ErrorKind::usage, setting->flag() +
+                                        " cannot change in a resumed run; start a new one "
+                                        "with --init-from " +
+                                        f.resume);
     config.set(setting->key, value, setting->flag());
   }
   return config;
@@ -90,34 +97,39 @@ void describe_run(Terminal& terminal, const Config& config, const Texts& texts, 
   terminal.say(fmt::format("model     {} x {} {}, embedding {}{}: {} parameters", config.layers,
                            config.hidden, config.cell, config.emb, config.tied ? ", tied" : "",
                            human_count(double(params.parameters()))));
-  terminal.say(fmt::format("memory    {} = {} weights and gradients + {} optimiser + {} activations and "
-                           "logits + {} buffers + {} program; {} free",
-                           human_bytes(double(m.total())), human_bytes(double(m.weights)),
-                           human_bytes(double(m.optimizer)), human_bytes(double(m.activations)),
-                           human_bytes(double(m.buffers)), human_bytes(double(m.process)),
-                           human_bytes(double(backend.device().free_memory_bytes()))));
+  terminal.say(
+      fmt::format("memory    {} = {} weights and gradients + {} optimiser + {} activations and "
+                  "logits + {} buffers + {} program; {} free",
+                  human_bytes(double(m.total())), human_bytes(double(m.weights)),
+                  human_bytes(double(m.optimizer)), human_bytes(double(m.activations)),
+                  human_bytes(double(m.buffers)), human_bytes(double(m.process)),
+                  human_bytes(double(backend.device().free_memory_bytes()))));
   const std::string& why = backend.device().why_cpu();
   terminal.say(fmt::format("device    {}{}, {}, seed {}, unroll {}", backend.device().name(),
-                           why.empty() ? "" : " (" + why + ")", config.precision, config.seed, version()));
+                           why.empty() ? "" : " (" + why + ")", config.precision, config.seed,
+                           version()));
 }
 
 int report(const TrainResult& result, const RunDir& run, const Config& config, Terminal& terminal,
            bool has_test, int signal) {
   if (result.why == TrainResult::Why::stopped) {
-    terminal.notice(fmt::format("stopped at step {}, state saved; go on with\n  unroll train --resume {}",
-                             result.state.step, run.path));
+    terminal.notice(
+        fmt::format("stopped at step {}, state saved; go on with\n  unroll train --resume {}",
+                    result.state.step, run.path));
     return 128 + signal;
   }
-  const char* form = config.batching == "sentence" ? "every line from the zero state, every token scored"
-                                                   : "one stream, every token scored";
-  std::printf("valid ppl %.2f (%s tokens, best epoch %ld)\n", perplexity(result.valid.nats, result.valid.tokens),
+  const char* form = config.batching == "sentence"
+                         ? "every line from the zero state, every token scored"
+                         : "one stream, every token scored";
+  std::printf("valid ppl %.2f (%s tokens, best epoch %ld)\n",
+              perplexity(result.valid.nats, result.valid.tokens),
               with_commas(result.valid.tokens).c_str(), long(result.state.best_epoch));
   if (has_test)
     std::printf("test ppl %.2f (%s tokens)\n", perplexity(result.test.nats, result.test.tokens),
                 with_commas(result.test.tokens).c_str());
-  terminal.say(fmt::format("({}; {} steps in {}, {} words/s; learning curve {})", form, result.state.step,
-                           human_duration(result.state.seconds), human_count(result.words_per_second),
-                           run.plot()));
+  terminal.say(fmt::format("({}; {} steps in {}, {} words/s; learning curve {})", form,
+                           result.state.step, human_duration(result.state.seconds),
+                           human_count(result.words_per_second), run.plot()));
   if (result.state.skipped > 0)
     terminal.warning(fmt::format("{} updates were skipped because the gradient was not finite",
                                  result.state.skipped));
@@ -125,7 +137,8 @@ int report(const TrainResult& result, const RunDir& run, const Config& config, T
   return 0;
 }
 
-// The flag of one setting, with its aliases; hidden from CLI11's own list, which cannot show ranges.
+// The flag of one setting, with its aliases; hidden from CLI11's own list, which cannot show
+// ranges.
 void add_setting(CLI::App& app, TrainFlags& flags, const Setting& setting) {
   std::string names = setting.flag();
   for (const std::string& alias : setting.aliases) {
@@ -139,7 +152,8 @@ void add_setting(CLI::App& app, TrainFlags& flags, const Setting& setting) {
   };
   if (setting.kind == SettingKind::boolean) {
     app.add_flag_function(names, [take](int64_t) { take("true"); })->group("");
-    app.add_flag_function("--no-" + setting.flag().substr(2), [take](int64_t) { take("false"); })->group("");
+    app.add_flag_function("--no-" + setting.flag().substr(2), [take](int64_t) { take("false"); })
+        ->group("");
   } else if (setting.kind == SettingKind::list) {
     const auto take_all = [take](const std::vector<std::string>& values) {
       std::string joined;
@@ -163,12 +177,15 @@ int train(const TrainFlags& f) {
   config.validate();
   if (config.model == "ngram") {
     if (!f.init_from.empty())
-      throw Error(ErrorKind::usage, "--init-from is for recurrent models; an n-gram model takes only a "
-                                    "vocabulary: --vocab-of " + f.init_from);
+      throw Error(ErrorKind::usage,
+                  "--init-from is for recurrent models; an n-gram model takes only a "
+                  "vocabulary: --vocab-of " +
+                      f.init_from);
     return train_ngram(std::move(config), f.out, f.arpa, terminal);
   }
   if (!f.arpa.empty())
-    throw Error(ErrorKind::usage, "--arpa writes n-gram models; give --model ngram or --recipe kn5 with it");
+    throw Error(ErrorKind::usage,
+                "--arpa writes n-gram models; give --model ngram or --recipe kn5 with it");
   const Device device = Device::parse(config.device, int(config.threads));
   const Arithmetic arithmetic = parse_precision(config.precision, device);
   config.logits_memory = int64_t(logits_budget(config.logits_memory, device));
@@ -187,16 +204,18 @@ int train(const TrainFlags& f) {
   require_weights(device, params, arithmetic.act, config.optimizer == "adam" ? 2 : 0);
   params.materialize(backend, arithmetic.act, uint64_t(config.seed));
   if (!f.init_from.empty())
-    terminal.say(initialize_from(ModelFile(resolve_model(f.init_from)), backend, params, config.cell, vocab));
+    terminal.say(initialize_from(ModelFile(resolve_model(f.init_from)), backend, params,
+                                 config.cell, vocab));
 
-  Trainer trainer({.backend = &backend,
-                   .config = &config,
-                   .model = model.get(),
-                   .params = &params,
-                   .data = {&vocab, &texts.train, &texts.valid, texts.has_test ? &texts.test : nullptr},
-                   .run = run,
-                   .observer = &terminal,
-                   .stop = &stop_after_step()});
+  Trainer trainer(
+      {.backend = &backend,
+       .config = &config,
+       .model = model.get(),
+       .params = &params,
+       .data = {&vocab, &texts.train, &texts.valid, texts.has_test ? &texts.test : nullptr},
+       .run = run,
+       .observer = &terminal,
+       .stop = &stop_after_step()});
   write_config(config, run);
   describe_run(terminal, config, texts, vocab, params, backend, trainer.estimate());
   if (resume) trainer.resume();
@@ -209,10 +228,12 @@ int train(const TrainFlags& f) {
 Verb add_train(CLI::App& app) {
   auto flags = std::make_shared<TrainFlags>();
   app.add_option("--recipe", flags->recipe, "a recipe's name (see unroll recipes), or FILE.toml");
-  app.add_option("--data", flags->data, "folder with *train*, *valid* or *dev*, and maybe *test* files");
+  app.add_option("--data", flags->data,
+                 "folder with *train*, *valid* or *dev*, and maybe *test* files");
   app.add_option("--out", flags->out, "run directory to make");
   app.add_option("--resume", flags->resume, "run directory to go on with");
-  app.add_option("--init-from", flags->init_from, "model to take weights from; its vocabulary is mapped");
+  app.add_option("--init-from", flags->init_from,
+                 "model to take weights from; its vocabulary is mapped");
   app.add_option("--set", flags->set, "key=value: overrides any setting of the recipe")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -221,7 +242,8 @@ Verb add_train(CLI::App& app) {
   // One flag per setting, from the table that recipes are read with; --help shows that table.
   for (const Setting& setting : settings()) add_setting(app, *flags, setting);
   app.footer("\n" + settings_help() +
-             "\nFlags of settings also take the names that other tools use, e.g. --nlayers, --nhid, --emsize;"
+             "\nFlags of settings also take the names that other tools use, e.g. --nlayers, "
+             "--nhid, --emsize;"
              "\n--no-FLAG turns a setting off. unroll recipes NAME prints a recipe to start from.");
   return [flags] { return train(*flags); };
 }

@@ -7,16 +7,20 @@ namespace unroll::cli {
 void add_use_options(CLI::App& app, UseOptions& use) {
   app.add_option("--device", use.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", use.threads, "CPU threads; 0: all cores");
-  app.add_option("--precision", use.precision, "fp32, tf32 or bf16 on a GPU; fp32 or fp64 on a CPU");
-  app.add_option("--vocab-of", use.vocab_of,
-                 "model whose vocabulary to use: ARPA files are read into it, other models must have it");
+  app.add_option("--precision", use.precision,
+                 "fp32, tf32 or bf16 on a GPU; fp32 or fp64 on a CPU");
+  app.add_option(
+      "--vocab-of", use.vocab_of,
+      "model whose vocabulary to use: ARPA files are read into it, other models must have it");
   app.add_flag("--eager", use.eager, "never replay captured CUDA graphs");
   const char* group = "Weights saved from PyTorch, without metadata";
-  app.add_option("--vocab", use.vocab, "vocabulary: one word per line, in the order of the rows")->group(group);
+  app.add_option("--vocab", use.vocab, "vocabulary: one word per line, in the order of the rows")
+      ->group(group);
   app.add_option("--unit", use.unit, "what one of its lines is: word or char")
       ->check(CLI::IsMember({"word", "char"}))
       ->group(group);
-  app.add_option("--cell", use.cell, "relu for torch.nn.RNN(nonlinearity='relu'); other cells show in the shapes")
+  app.add_option("--cell", use.cell,
+                 "relu for torch.nn.RNN(nonlinearity='relu'); other cells show in the shapes")
       ->group(group);
 }
 

@@ -1,5 +1,5 @@
-// The verbs of the program, one file each. Each declares its flags on a CLI11 sub-command and returns what to run
-// once they are parsed; the result is the exit code. Errors are thrown.
+// The verbs of the program, one file each. Each declares its flags on a CLI11 sub-command and
+// returns what to run once they are parsed; the result is the exit code. Errors are thrown.
 #pragma once
 
 #include <CLI/CLI.hpp>

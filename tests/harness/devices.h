@@ -1,5 +1,6 @@
-// Where a kernel test runs: (device, element type) pairs, and arrays on that device filled from and read
-// back as double. The same tests run on the CPU, on a GPU, and with the CUDA kernels executed on the CPU.
+// Where a kernel test runs: (device, element type) pairs, and arrays on that device filled from and
+// read back as double. The same tests run on the CPU, on a GPU, and with the CUDA kernels executed
+// on the CPU.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,7 +21,7 @@ namespace unroll::test {
 
 struct Target {
   DeviceKind device;
-  DType act;                           // element type of activations and weights
+  DType act;  // element type of activations and weights
   MatmulMode matmul = MatmulMode::f32;
   DType acc() const { return accumulate_type(act); }
 };
@@ -30,8 +31,8 @@ inline std::string name_of(const Target& t) {
          (t.matmul == MatmulMode::tf32 ? "tf32" : unroll::name_of(t.act));
 }
 
-// Targets of this test program. A CUDA target is listed whenever CUDA is built in, and skipped, visibly,
-// where no device answers; with the kernels executed on the CPU a device always answers.
+// Targets of this test program. A CUDA target is listed whenever CUDA is built in, and skipped,
+// visibly, where no device answers; with the kernels executed on the CPU a device always answers.
 inline std::vector<Target> targets() {
   std::vector<Target> all;
 #if !defined(UNROLL_GPU_ON_CPU)
@@ -51,24 +52,45 @@ inline std::vector<Target> targets() {
 // A host copy of `values` in element type `dtype`, and back.
 inline void store(void* to, DType dtype, int64_t i, double v) {
   switch (dtype) {
-    case DType::f32: static_cast<float*>(to)[i] = float(v); break;
-    case DType::f64: static_cast<double*>(to)[i] = v; break;
-    case DType::bf16: static_cast<bf16*>(to)[i] = bf16(float(v)); break;
-    case DType::i32: static_cast<int32_t*>(to)[i] = int32_t(v); break;
-    case DType::u32: static_cast<uint32_t*>(to)[i] = uint32_t(v); break;
-    case DType::u64: static_cast<uint64_t*>(to)[i] = uint64_t(v); break;
-    case DType::u8: static_cast<uint8_t*>(to)[i] = uint8_t(v); break;
+    case DType::f32:
+      static_cast<float*>(to)[i] = float(v);
+      break;
+    case DType::f64:
+      static_cast<double*>(to)[i] = v;
+      break;
+    case DType::bf16:
+      static_cast<bf16*>(to)[i] = bf16(float(v));
+      break;
+    case DType::i32:
+      static_cast<int32_t*>(to)[i] = int32_t(v);
+      break;
+    case DType::u32:
+      static_cast<uint32_t*>(to)[i] = uint32_t(v);
+      break;
+    case DType::u64:
+      static_cast<uint64_t*>(to)[i] = uint64_t(v);
+      break;
+    case DType::u8:
+      static_cast<uint8_t*>(to)[i] = uint8_t(v);
+      break;
   }
 }
 inline double load(const void* from, DType dtype, int64_t i) {
   switch (dtype) {
-    case DType::f32: return static_cast<const float*>(from)[i];
-    case DType::f64: return static_cast<const double*>(from)[i];
-    case DType::bf16: return float(static_cast<const bf16*>(from)[i]);
-    case DType::i32: return static_cast<const int32_t*>(from)[i];
-    case DType::u32: return static_cast<const uint32_t*>(from)[i];
-    case DType::u64: return double(static_cast<const uint64_t*>(from)[i]);
-    case DType::u8: return static_cast<const uint8_t*>(from)[i];
+    case DType::f32:
+      return static_cast<const float*>(from)[i];
+    case DType::f64:
+      return static_cast<const double*>(from)[i];
+    case DType::bf16:
+      return float(static_cast<const bf16*>(from)[i]);
+    case DType::i32:
+      return static_cast<const int32_t*>(from)[i];
+    case DType::u32:
+      return static_cast<const uint32_t*>(from)[i];
+    case DType::u64:
+      return double(static_cast<const uint64_t*>(from)[i]);
+    case DType::u8:
+      return static_cast<const uint8_t*>(from)[i];
   }
   return 0;
 }
@@ -79,8 +101,8 @@ inline double rounded(double v, DType dtype) {
   return load(&cell, dtype, 0);
 }
 
-// An array on the target's device; rows are `pad` elements further apart than they are long, and all
-// memory that holds no value is 0xff: NaN as a float, -1 as an integer.
+// An array on the target's device; rows are `pad` elements further apart than they are long, and
+// all memory that holds no value is 0xff: NaN as a float, -1 as an integer.
 template <int R>
 class Array {
  public:
@@ -105,7 +127,8 @@ class Array {
   // Row-major values, without the padding.
   Array& fill(const std::vector<double>& values) {
     EXPECT_EQ(int64_t(values.size()), view.size());
-    for (int64_t i = 0; i < view.size(); ++i) store(host_.data(), view.dtype, at(i), values[size_t(i)]);
+    for (int64_t i = 0; i < view.size(); ++i)
+      store(host_.data(), view.dtype, at(i), values[size_t(i)]);
     upload();
     return *this;
   }
@@ -114,7 +137,8 @@ class Array {
   std::vector<double> read() {
     download();
     std::vector<double> values(size_t(view.size()));
-    for (int64_t i = 0; i < view.size(); ++i) values[size_t(i)] = load(host_.data(), view.dtype, at(i));
+    for (int64_t i = 0; i < view.size(); ++i)
+      values[size_t(i)] = load(host_.data(), view.dtype, at(i));
     return values;
   }
   // The bytes as they are, padding included: bit-for-bit comparisons.
@@ -185,7 +209,7 @@ class OnTargets : public testing::TestWithParam<Target> {
   std::unique_ptr<Backend> backend_;
 };
 
-#define UNROLL_ON_TARGETS(Suite)                                                      \
+#define UNROLL_ON_TARGETS(Suite)                                                         \
   INSTANTIATE_TEST_SUITE_P(Targets, Suite, testing::ValuesIn(::unroll::test::targets()), \
                            [](const auto& info) { return ::unroll::test::name_of(info.param); })
 

@@ -12,19 +12,23 @@
 
 namespace unroll::test {
 
-// Relative to the largest magnitude of the reference. bf16: 8 significant bits, and sums over inputs
-// that were rounded to it. TF32: 11 significant bits.
+// Relative to the largest magnitude of the reference. bf16: 8 significant bits, and sums over
+// inputs that were rounded to it. TF32: 11 significant bits.
 inline double tolerance(const Target& t) {
   if (t.matmul == MatmulMode::tf32) return 2e-3;
   switch (t.act) {
-    case DType::f64: return 1e-12;
-    case DType::bf16: return 8e-3;
-    default: return 5e-6;
+    case DType::f64:
+      return 1e-12;
+    case DType::bf16:
+      return 8e-3;
+    default:
+      return 5e-6;
   }
 }
 
-// The largest |a - b| over the largest |b|, infinite where either is NaN. Where b are sums whose terms may cancel,
-// `magnitude` is the largest sum of the terms' absolute values: rounding is relative to that, not to what is left.
+// The largest |a - b| over the largest |b|, infinite where either is NaN. Where b are sums whose
+// terms may cancel, `magnitude` is the largest sum of the terms' absolute values: rounding is
+// relative to that, not to what is left.
 inline double relative_error(const std::vector<double>& a, const std::vector<double>& b,
                              double magnitude = 0) {
   if (a.size() != b.size()) return INFINITY;

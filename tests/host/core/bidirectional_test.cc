@@ -1,4 +1,5 @@
-// Gradients of one layer in both directions, full and padded lanes, against central differences in f64.
+// Gradients of one layer in both directions, full and padded lanes, against central differences in
+// f64.
 #include <gtest/gtest.h>
 
 #include "host/ops/recurrent_stack.h"
@@ -105,16 +106,18 @@ TEST_P(BidirectionalTest, EqualsCentralDifferences) {
 TEST_P(BidirectionalTest, TheReverseDirectionSeesTheFuture) {
   const auto [cell, padded] = GetParam();
   Layer layer(cell, padded);
-  // Only y at the first step of lane 0 counts: what comes later reaches it through the reverse direction alone.
+  // Only y at the first step of lane 0 counts: what comes later reaches it through the reverse
+  // direction alone.
   for (size_t i = 0; i < layer.weights_of_y.size(); ++i) layer.weights_of_y[i] = i < 2 * H ? 1 : 0;
   std::vector<double> dx;
   layer.objective(&dx);
-  EXPECT_NE(dx[size_t(4 * B) * I], 0);           // lane 0, last step
-  EXPECT_EQ(dx[size_t(4 * B + 1) * I], 0);       // lane 1
+  EXPECT_NE(dx[size_t(4 * B) * I], 0);      // lane 0, last step
+  EXPECT_EQ(dx[size_t(4 * B + 1) * I], 0);  // lane 1
 }
 
 INSTANTIATE_TEST_SUITE_P(Cells, BidirectionalTest,
-                         testing::Combine(testing::Values(Cell::tanh, Cell::relu, Cell::lstm, Cell::gru),
+                         testing::Combine(testing::Values(Cell::tanh, Cell::relu, Cell::lstm,
+                                                          Cell::gru),
                                           testing::Bool()),
                          [](const auto& info) {
                            return std::string(info_of(std::get<0>(info.param)).name) +

@@ -1,5 +1,5 @@
-// Ten training steps of tiny models, all four cells, against PyTorch in float64: every gradient of step 1, every
-// loss, every weight after step 10. See tests/golden/make_torch_lm.py.
+// Ten training steps of tiny models, all four cells, against PyTorch in float64: every gradient of
+// step 1, every loss, every weight after step 10. See tests/golden/make_torch_lm.py.
 #include <gtest/gtest.h>
 
 #include <fstream>

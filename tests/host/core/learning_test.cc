@@ -1,4 +1,5 @@
-// Tasks that a right program learns within a budget of steps, and the scheduler's figures on the way.
+// Tasks that a right program learns within a budget of steps, and the scheduler's figures on the
+// way.
 #include <gtest/gtest.h>
 
 #include "tests/host/core/tiny_lm.h"
@@ -38,7 +39,10 @@ TEST_P(LearningTest, PeriodicText) {
   constexpr int32_t kPeriod[7] = {1, 2, 3, 1, 4, 5, 6};
   TinyLm lm(config_of(GetParam()), T, B, adam(), DType::f32);
   for (int n = 0; n < 150; ++n)
-    step(lm, make_chunk(T, B, int64_t(n) * T, [&](int64_t b, int64_t i) { return kPeriod[(i + 2 * b) % 7]; }), n, 0.02);
+    step(lm,
+         make_chunk(T, B, int64_t(n) * T,
+                    [&](int64_t b, int64_t i) { return kPeriod[(i + 2 * b) % 7]; }),
+         n, 0.02);
   const std::vector<StepFigures> f = lm.scheduler->take_figures();
   EXPECT_NEAR(f[0].nats / f[0].tokens, std::log(V), 0.3);
   EXPECT_LT(f.back().nats / f.back().tokens, 0.05);
@@ -77,7 +81,8 @@ TEST_P(LearningTest, Copy) {
   EXPECT_LT(last, 0.15);  // guessing: ln 4 = 1.39
 }
 
-INSTANTIATE_TEST_SUITE_P(Cells, LearningTest, testing::Values(Cell::tanh, Cell::relu, Cell::lstm, Cell::gru),
+INSTANTIATE_TEST_SUITE_P(Cells, LearningTest,
+                         testing::Values(Cell::tanh, Cell::relu, Cell::lstm, Cell::gru),
                          [](const auto& info) { return std::string(info_of(info.param).name); });
 
 // More steps than the ring holds: none is lost, doubled or out of order.
@@ -88,7 +93,8 @@ TEST(SchedulerTest, FiguresOfMoreStepsThanTheRingHolds) {
   std::vector<StepFigures> expected;
   constexpr int kSteps = 2500;
   const auto chunk = [](int n) {
-    return make_chunk(1 + n % T, 1 + n % B, 0, [n](int64_t b, int64_t i) { return int32_t((n + b * 3 + i) % V); });
+    return make_chunk(1 + n % T, 1 + n % B, 0,
+                      [n](int64_t b, int64_t i) { return int32_t((n + b * 3 + i) % V); });
   };
   for (TinyLm* lm : {&one, &each})
     for (int n = 0; n < kSteps; ++n) {

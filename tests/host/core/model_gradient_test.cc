@@ -1,5 +1,5 @@
-// Whole-model gradients in f64 against central differences: every cell, tied and untied, projected, residual,
-// one and two biases, standard and locked dropout, padded lanes, accumulation.
+// Whole-model gradients in f64 against central differences: every cell, tied and untied, projected,
+// residual, one and two biases, standard and locked dropout, padded lanes, accumulation.
 #include <gtest/gtest.h>
 
 #include "tests/harness/tolerances.h"
@@ -103,7 +103,8 @@ TEST_P(ModelGradientTest, EqualsCentralDifferences) {
 
 TEST_P(ModelGradientTest, AccumulationAddsChunks) {
   TinyLm a(config(), T, B), b(config(), T, B), both(config(), T, B);
-  // Three lanes' states start from zero in each model; chunk 2 carries the state of chunk 1 in all of them.
+  // Three lanes' states start from zero in each model; chunk 2 carries the state of chunk 1 in all
+  // of them.
   const HostChunk one = chunk_of(GetParam(), 0), two = chunk_of(GetParam(), T);
   objective(a, one);
   objective(b, one);

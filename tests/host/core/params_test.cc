@@ -62,7 +62,8 @@ TEST(ParamStoreTest, ForgetBiasGoesToTheSecondGate) {
   init.forget_bias = 1.5;
   params.add("bias", 12, 0, init);
   params.materialize(backend, DType::f32, 1);
-  EXPECT_EQ(values(backend, params, 0), (std::vector<float>{0, 0, 0, 1.5, 1.5, 1.5, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(values(backend, params, 0),
+            (std::vector<float>{0, 0, 0, 1.5, 1.5, 1.5, 0, 0, 0, 0, 0, 0}));
 }
 
 TEST(ParamStoreTest, SlicesAreAlignedAndPaddingIsZero) {
@@ -89,7 +90,8 @@ TEST(LrScheduleTest, Zaremba) {
   c.lr_hold = 4;
   c.lr_decay = 2;
   const double expected[] = {1, 1, 1, 1, 0.5, 0.25, 0.125};
-  for (int epoch = 0; epoch < 7; ++epoch) EXPECT_DOUBLE_EQ(learning_rate(c, epoch), expected[epoch]);
+  for (int epoch = 0; epoch < 7; ++epoch)
+    EXPECT_DOUBLE_EQ(learning_rate(c, epoch), expected[epoch]);
   c.lr_hold = 6;
   c.lr_decay = 1.2;  // Zaremba's medium model
   EXPECT_DOUBLE_EQ(learning_rate(c, 5), 1);

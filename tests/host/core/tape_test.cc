@@ -1,4 +1,5 @@
-// The tape: first writer overwrites, later ones add, memory is given back on the way, records in order.
+// The tape: first writer overwrites, later ones add, memory is given back on the way, records in
+// order.
 #include "host/tape/tape.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +22,8 @@ struct Bench {
     params.materialize(backend, DType::f64, 3);
     arena.reserve(1 << 20);
     // What no one wrote must show.
-    std::fill_n(static_cast<double*>(params.gradient_slab().data), params.gradient_slab().n[0], NAN);
+    std::fill_n(static_cast<double*>(params.gradient_slab().data), params.gradient_slab().n[0],
+                NAN);
   }
   Tape tape(Mode mode = Mode::training(), bool add = false) {
     return Tape(backend.exec(), arena, params, mode, view_of(counter, 2), add);
@@ -53,7 +55,8 @@ TEST(TapeTest, WritesOnceAndThenAdds) {
     for (int j = 0; j < 3; ++j) EXPECT_DOUBLE_EQ(b.dW(i, j), 2 * (22 + 4 * j));
   const double* w = static_cast<double*>(b.params.weight(b.W).data);
   for (int j = 0; j < 3; ++j)
-    EXPECT_NEAR(static_cast<double*>(slot->gradient.matrix().data)[j], 2 * (w[j] + w[3 + j] + w[6 + j]), 1e-15);
+    EXPECT_NEAR(static_cast<double*>(slot->gradient.matrix().data)[j],
+                2 * (w[j] + w[3 + j] + w[6 + j]), 1e-15);
 }
 
 TEST(TapeTest, AddsToTheSlabWhenAsked) {
@@ -110,7 +113,8 @@ TEST(TapeTest, DumpNamesTheRecordsOfAModel) {
   Tape t(lm.backend.exec(), arena, lm.params, Mode::training(), view_of(counter, 2));
   lm.model->loss(t, lm.model->hidden(t, chunk, lm.state), chunk);
   EXPECT_EQ(t.dump(),
-            "embedding\ndropout\nrecurrent\nadd\ndropout\nrecurrent\nadd\ndropout\nlinear_softmax_xent\n");
+            "embedding\ndropout\nrecurrent\nadd\ndropout\nrecurrent\nadd\ndropout\nlinear_softmax_"
+            "xent\n");
   Tape silent(lm.backend.exec(), arena, lm.params, Mode::evaluation(), view_of(counter, 2));
   lm.model->loss(silent, lm.model->hidden(silent, chunk, lm.state), chunk);
   EXPECT_EQ(silent.dump(), "");

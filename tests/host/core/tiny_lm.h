@@ -37,7 +37,8 @@ struct TinyLm {
     state = State(backend, model->state_shape(), B, act);
   }
 
-  // Every weight by a formula that other programs can follow: 0.5 sin(0.7 i + 0.1 sum of the name's letters).
+  // Every weight by a formula that other programs can follow: 0.5 sin(0.7 i + 0.1 sum of the name's
+  // letters).
   void set_formula_weights() {
     for (size_t i = 0; i < params.entries().size(); ++i) {
       const ParamStore::Entry& e = params.entries()[i];
@@ -79,7 +80,8 @@ struct TinyLm {
   }
 };
 
-// A chunk whose token n of lane b is token(b, n) for n = first .. first+T; carried unless `first` is 0.
+// A chunk whose token n of lane b is token(b, n) for n = first .. first+T; carried unless `first`
+// is 0.
 inline HostChunk make_chunk(int T, int B, int64_t first,
                             const std::function<int32_t(int64_t, int64_t)>& token) {
   HostChunk c;

@@ -39,7 +39,8 @@ TEST(RunDir, CreateOpenResolve) {
   std::filesystem::remove(run.model());
   write_file(run.ngram(), "");
   EXPECT_EQ(resolve_model(run.path), run.ngram());
-  expect_contains(error_of(ErrorKind::usage, [&] { RunDir::create(run.path); }), "already holds a run");
+  expect_contains(error_of(ErrorKind::usage, [&] { RunDir::create(run.path); }),
+                  "already holds a run");
   expect_contains(error_of(ErrorKind::usage, [&] { RunDir::open(run.path); }), "trained in one go");
 }
 

@@ -40,7 +40,8 @@ constexpr int kDraws = 40000;
 const std::vector<double> kWeights = {0.5, 4, 3, 1, 2, 0.25, 2.5};
 
 // Chi-square of the drawn counts against p over its support; what has no mass must not be drawn.
-void expect_distribution(FakeNextWord& model, SamplingOptions options, const std::map<int, double>& p) {
+void expect_distribution(FakeNextWord& model, SamplingOptions options,
+                         const std::map<int, double>& p) {
   options.length = kDraws;
   std::map<int32_t, double> counts;
   for (int32_t v : generate(model, {}, options).ids) ++counts[v];

@@ -1,4 +1,5 @@
-// Trains a small LSTM language model on a text file through unroll's C++ interface, and prints its perplexity.
+// Trains a small LSTM language model on a text file through unroll's C++ interface, and prints its
+// perplexity.
 //   train_lm TRAIN VALID RUN_DIR
 #include <unroll/unroll.h>
 

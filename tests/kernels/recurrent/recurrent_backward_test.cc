@@ -57,8 +57,8 @@ TEST(RecurrentOracle, GradientEqualsComplexStepThroughTime) {
 
 class RecurrentBackwardTest : public RecurrentTest {
  protected:
-  // The largest sum over steps and lanes of |d|, row by row: what a bias gradient's rounding is relative to, and,
-  // as |h| < 1 but for relu, nearly a recurrent weight gradient's.
+  // The largest sum over steps and lanes of |d|, row by row: what a bias gradient's rounding is
+  // relative to, and, as |h| < 1 but for relu, nearly a recurrent weight gradient's.
   static double magnitude(const std::vector<double>& d, size_t rows, const std::vector<double>& h) {
     std::vector<double> sums(rows, 0.0);
     for (size_t i = 0; i < d.size(); ++i) sums[i % rows] += std::abs(d[i]);
@@ -103,8 +103,10 @@ TEST_P(RecurrentBackwardTest, EqualsOracle) {
     expect_close(arrays.dWx.read(), ran->expected.dWx, limit, "dWx");
     if (arrays.split) expect_close(arrays.dRh.read(), ran->expected.dRh, limit, "dRh");
     expect_close(arrays.dR.read(), ran->expected.dR, limit, "dR", ran->magnitude);
-    if (c.with_b_W) expect_close(arrays.db_W.read(), ran->expected.db_W, limit, "db_W", ran->magnitude);
-    if (c.with_b_R) expect_close(arrays.db_R.read(), ran->expected.db_R, limit, "db_R", ran->magnitude);
+    if (c.with_b_W)
+      expect_close(arrays.db_W.read(), ran->expected.db_W, limit, "db_W", ran->magnitude);
+    if (c.with_b_R)
+      expect_close(arrays.db_R.read(), ran->expected.db_R, limit, "db_R", ran->magnitude);
     for (Array<3>* a : {&arrays.dWx, &arrays.dRh, &arrays.h, &arrays.c, &arrays.saved})
       EXPECT_TRUE(a->padding_untouched());
     EXPECT_TRUE(arrays.dR.padding_untouched());
@@ -125,8 +127,10 @@ TEST_P(RecurrentBackwardTest, AddsToGradients) {
       for (double& x : *g) x += 1;
     const double limit = tolerance(GetParam());
     expect_close(arrays.dR.read(), ran->expected.dR, limit, "dR", ran->magnitude);
-    if (c.with_b_W) expect_close(arrays.db_W.read(), ran->expected.db_W, limit, "db_W", ran->magnitude);
-    if (c.with_b_R) expect_close(arrays.db_R.read(), ran->expected.db_R, limit, "db_R", ran->magnitude);
+    if (c.with_b_W)
+      expect_close(arrays.db_W.read(), ran->expected.db_W, limit, "db_W", ran->magnitude);
+    if (c.with_b_R)
+      expect_close(arrays.db_R.read(), ran->expected.db_R, limit, "db_R", ran->magnitude);
   });
 }
 
