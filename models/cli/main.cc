@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <sstream>
 #include <vector>
 
 #include "host/device/device.h"
@@ -16,6 +17,26 @@
 
 namespace unroll::cli {
 namespace {
+
+constexpr size_t kNameColumn = 34, kTextColumns = 66;  // of --help
+
+// Texts of flags in lines that fit a terminal.
+class WrappingFormatter final : public CLI::Formatter {
+ public:
+  WrappingFormatter() { column_width(kNameColumn); }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    std::string wrapped;
+    size_t used = 0;
+    std::istringstream words(CLI::Formatter::make_option_desc(option));
+    for (std::string word; words >> word; used += word.size()) {
+      const bool fits = used + 1 + word.size() <= kTextColumns;
+      if (used > 0) wrapped += fits ? " " : "\n";
+      used = used > 0 && fits ? used + 1 : 0;
+      wrapped += word;
+    }
+    return wrapped;
+  }
+};
 
 // "--hiden: unknown; did you mean --hidden?", from what CLI11 could not place.
 std::string describe_unknown(const CLI::App& verb) {
@@ -62,7 +83,7 @@ int run(int argc, char** argv) {
       "Exit codes: 0 well, 2 usage, 3 data, 4 model file, 5 divergence, 6 memory or device, 7 "
       "disk,\n"
       "130 and 143 stopped by a signal.");
-  app.get_formatter()->column_width(34);
+  app.formatter(std::make_shared<WrappingFormatter>());
   std::map<const CLI::App*, Verb> verbs;
   const auto add = [&](const char* name, const char* help, Verb (*declare)(CLI::App&)) {
     CLI::App* verb = app.add_subcommand(name, help);

@@ -43,7 +43,7 @@ class UsageTest(ProgramTest):
         self.assert_fails(2, ["--hidden", "12x"], *out, "--hidden", "12x")
         self.assert_fails(2, ["--cell", "lstm"], *out, "--cell", "lstmm")
         self.assert_fails(2, ["device", "gpu", "cuda:N"], *out, "--device", "gpu")
-        self.assert_fails(2, ["--precision", "bf16", "fp32"], *out, "--device", "cpu", "--precision", "bf16")
+        self.assert_fails(2, ["precision", "bf16", "fp32"], *out, "--device", "cpu", "--precision", "bf16")
         self.assert_fails(2, ["--temperature", "--greedy"], "generate", "m", "--temperature", "0")
         self.assert_fails(2, ["--top-p", "1"], "generate", "m", "--top-p", "1.5")
         recipe = self.write("bad.toml", "hidden = 5\nhiden = 6\n")
@@ -109,11 +109,10 @@ class WarningTest(ProgramTest):
     def test_odd_bytes_are_counted_and_located(self):
         text = sentences(60, 1).encode()
         valid = sentences(5, 2)
-        for odd, words in [(b"w1 \xff w2\n", ["1 byte", "UTF-8"]), (b"w1 w2\r\n", ["CRLF"]),
+        for odd, words in [(b"w1 \xff w2\n", ["1 byte", "UTF-8", "at byte %d" % (len(text) + 3), "train.txt"]), (b"w1 w2\r\n", ["1 carriage return"]),
                            (b"w1 \0 w2\n", ["NUL"])]:
             found = self.warnings(text + odd, valid)
             self.assertTrue(any(all(w in line for w in words) for line in found), found)
-            self.assertIn(str(len(text)), "".join(found).replace(",", "") + str(len(text)))
         found = self.warnings(b"\xef\xbb\xbf" + text, valid)
         self.assertTrue(any("byte order mark" in line for line in found), found)
         self.assertEqual(self.warnings(text, valid), [])
@@ -183,15 +182,14 @@ class ResourceTest(ProgramTest):
                           "--emb", "1", "--batch", "1", "--bptt", "800000", "--optimizer", "sgd")
 
     def test_no_gpu(self):
-        code, out, _ = run("selftest")
-        if "no GPU" not in out:
-            self.skipTest("this machine has a GPU")
-        self.assert_fails(6, ["--device cuda", "--device cpu"], "train", "--data", self.data, "--out",
-                          self.path("gpu"), "--device", "cuda")
         tiny = [a for a in TINY if a not in ("--device", "cpu")]
         code, _, err = run("train", "--data", self.data, "--out", self.path("auto"), "--device", "auto", *tiny)
         self.assertEqual(code, 0, err)
+        if "NVIDIA" in err.split("device", 1)[1].splitlines()[0]:
+            self.skipTest("this machine has a GPU")
         self.assertRegex(err, r"device +CPU, 1 thread \(.*(CUDA|driver|GPU)")
+        self.assert_fails(6, ["--device cuda", "--device cpu"], "train", "--data", self.data, "--out",
+                          self.path("gpu"), "--device", "cuda")
 
 
 class DivergenceTest(ProgramTest):
@@ -227,7 +225,7 @@ class DiskTest(ProgramTest):
         self.assertEqual(code, 0, err)
 
     def test_a_disk_full_at_once_shows_before_training(self):
-        self.assert_fails(7, ["full", "limit"], "train", "--data", self.data, "--out", self.path("full"), *TINY,
+        self.assert_fails(7, ["full", "File too large"], "train", "--data", self.data, "--out", self.path("full"), *TINY,
                           preexec_fn=self.limit(2048))
 
     def test_results_that_cannot_be_written(self):
