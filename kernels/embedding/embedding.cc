@@ -1,8 +1,6 @@
 // Shape checks and dispatch of the embedding ops.
 #include "kernels/embedding/embedding.h"
 
-#include <algorithm>
-
 #include "kernels/base/dims.h"
 #include "kernels/base/dispatch.h"
 
@@ -32,11 +30,12 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
   dispatch<cpu::embedding_backward, cuda::embedding_backward>(exec, args);
 }
 
-// The same on every device, so that a measuring run sees what a real one will ask for.
-size_t embedding_scratch_bytes(const Exec&, int N, int V) {
-  size_t bytes = (size_t(V) + 1 + size_t(N)) * sizeof(uint32_t);  // counting sort on the CPU
-  if constexpr (kBuiltWithCuda) bytes = std::max(bytes, cuda::embedding_scratch_bytes(N, V));
-  return bytes;
+size_t embedding_scratch_bytes(const Exec& exec, int N, int V) {
+  // A measuring run on behalf of CUDA carries its BLAS handle.
+  if constexpr (kBuiltWithCuda) {
+    if (exec.kind == DeviceKind::cuda || exec.blas) return cuda::embedding_scratch_bytes(N, V);
+  }
+  return (size_t(V) + 1 + size_t(N)) * sizeof(uint32_t);  // counting sort on the CPU
 }
 
 }  // namespace unroll
