@@ -2,8 +2,8 @@
 //
 //   x_t        = E[w_t]                                                  [B,E]
 //   h_t        = stack of L recurrent layers with dropout around each    [B,H]
-//   host/ops/recurrent_stack.h y_t        = h_t, or P h_t where a tied output layer is narrower
-//   [B,D] loss       = -log softmax(W_o y_t + b_o)[w_{t+1}]                    nats
+//   y_t        = h_t, or P h_t where a tied output layer is narrower     [B,D]
+//   loss       = -log softmax(W_o y_t + b_o)[w_{t+1}]                    nats
 //
 // Tied: W_o = E. If H differs from E, P [E,H] without bias stands between them (Press & Wolf 2017;
 // Inan, Khosravi & Socher 2017). Untied with dropout it is Zaremba, Sutskever & Vinyals 2014.

@@ -1,8 +1,8 @@
 // A stack of recurrent layers over a whole chunk, with dropout before each layer and after the
 // last, and optional residual sums.
 //
-//   x_0 = D(x)     x_{l+1} = D( RNN_l(x_l) [+ x_l] )     D: dropout, standard or locked    Zaremba
-//   et al. 2014
+//   x_0 = D(x)     x_{l+1} = D( RNN_l(x_l) [+ x_l] )     D: dropout, standard or locked
+//                                                        Zaremba, Sutskever & Vinyals 2014
 //
 // One op to its caller, so that how the layers are scheduled is no business of a model. The layers'
 // states are read at the start (lanes with keep 0 start from zero) and overwritten at the end;

@@ -10,8 +10,9 @@ namespace unroll {
 // lr of `epoch`, counted from 0, without the factors that training itself applies (plateau,
 // roll-back).
 //   constant, plateau   lr
-//   zaremba             lr / lr_decay^max(0, epoch + 1 - lr_hold)     Zaremba et al. 2014,
-//   TensorFlow's counting
+//   zaremba             lr / lr_decay^max(0, epoch + 1 - lr_hold)
+//
+// zaremba: Zaremba, Sutskever & Vinyals 2014, with TensorFlow's counting of epochs.
 double learning_rate(const Config& config, int64_t epoch);
 
 }  // namespace unroll

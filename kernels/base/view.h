@@ -1,8 +1,7 @@
 // Views: a pointer, extents and a row stride. They own nothing and are trivially copyable.
 //
-//   View<T,R>     typed, used inside kernels; contiguous in the last axis; the leading axes form
-//   rows
-//                 of equal stride: element (i,j,k) is data[(i*n[1] + j)*ld + k]
+//   View<T,R>     typed, used inside kernels; contiguous in the last axis; the leading axes
+//                 form rows of equal stride: element (i,j,k) is data[(i*n[1] + j)*ld + k]
 //   AnyView<R>    the same with the element type as a run-time value, used in argument structs
 //   View1..View4  AnyView by rank
 //

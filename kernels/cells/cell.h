@@ -6,10 +6,10 @@
 //     static constexpr int states;         1: h      2: h and c
 //     static constexpr int saved;          numbers per unit that backward needs besides the states
 //     static constexpr bool split;         false: dWx and dRh are equal, and one array serves both
-//     template <class T> static void forward (const T* Wx, const T* Rh, const T* s_tm1, T* s_t, T*
-//     saved); template <class T> static void backward(const T* saved, const T* s_tm1, const T* s_t,
-//     const T* ds_t,
-//                                             T* dWx, T* dRh, T* ds_tm1);
+//     template <class T> static void forward(const T* Wx, const T* Rh, const T* s_tm1,
+//                                            T* s_t, T* saved);
+//     template <class T> static void backward(const T* saved, const T* s_tm1, const T* s_t,
+//                                             const T* ds_t, T* dWx, T* dRh, T* ds_tm1);
 //   };
 //
 // Wx[G] and Rh[G] are this unit's pre-activations, biases added: W x_t + b_W and R h_tm1 + b_R.

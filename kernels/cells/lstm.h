@@ -1,7 +1,8 @@
 // Long short-term memory.
 //
-//   i = sigmoid(Wx_i + Rh_i)   f = sigmoid(Wx_f + Rh_f)   g = tanh(Wx_g + Rh_g)   o = sigmoid(Wx_o
-//   + Rh_o) c_t = f c_tm1 + i g        h_t = o tanh(c_t)
+//   i = sigmoid(Wx_i + Rh_i)   f = sigmoid(Wx_f + Rh_f)
+//   g = tanh(Wx_g + Rh_g)      o = sigmoid(Wx_o + Rh_o)
+//   c_t = f c_tm1 + i g        h_t = o tanh(c_t)
 //
 // Gates in memory: i f g o (PyTorch's order). Saved: i f g o.
 // Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000.

@@ -1,7 +1,7 @@
 // Dropout with inverted scaling: y = x m / (1 - p), m ~ Bernoulli(1 - p).
 //
-//   standard   m[T,B,D], fresh at every step                     Srivastava et al. 2014; Zaremba et
-//   al. 2014 locked     m[1,B,D], one mask per chunk, the same at every t  Gal & Ghahramani 2016
+//   standard   m[T,B,D], fresh at every step              Srivastava et al. 2014, Zaremba et al. 2014
+//   locked     m[1,B,D], one mask per chunk, same at all t  Gal & Ghahramani 2016
 //
 // m is a pure function of (seed, mask step, op, element) by Philox (kernels/base/philox.h): the
 // backward pass draws it again, nothing is saved, and CPU and GPU agree bit for bit. Element e = (t

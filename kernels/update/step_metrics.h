@@ -1,7 +1,7 @@
 // Appends one step's figures to a ring on the device, which the host reads steps later.
 //
-//   ring[slot % R] = { slot, sum of loss over tokens with target >= 0, number of those tokens,
-//   norm2 } slot <- slot + 1
+//   ring[slot % R] = {slot, sum of loss where target >= 0, number of such tokens, norm2}
+//   slot          <- slot + 1
 //
 // The sum is taken in f64 in a fixed order. `slot` counts on the device, so a replay needs no
 // argument.
