@@ -186,6 +186,10 @@ void Corpus::map(int fd, size_t bytes) {
   notes_from_json({base + header.notes_at, header.notes_bytes}, notes_, top_oov_);
 }
 
+void Corpus::release_pages() const {
+  if (mapping_) madvise(mapping_.get(), mapped_bytes(), MADV_DONTNEED);
+}
+
 void Corpus::Unmap::operator()(void* mapping) const noexcept { munmap(mapping, bytes); }
 
 }  // namespace unroll

@@ -59,6 +59,9 @@ class Corpus {
   bool reused() const { return reused_; }  // an existing token file was mapped
   // Of the token file; resident at most, and given back under memory pressure.
   size_t mapped_bytes() const { return mapping_.get_deleter().bytes; }
+  // Takes the token file's pages out of this process until they are read again, so that what the
+  // process holds can be counted without them.
+  void release_pages() const;
 
  private:
   bool open_cache(const std::string& path, uint64_t key);

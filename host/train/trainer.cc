@@ -61,6 +61,9 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config) {
 Trainer::~Trainer() = default;
 
 void Trainer::check_memory() {
+  // What the checks of the texts have read is no need of the run.
+  for (const Corpus* corpus : {s_.data.train, s_.data.valid, s_.data.test})
+    if (corpus) corpus->release_pages();
   MemoryNeeds needs;
   needs.sentences = config_.batching == "sentence";
   needs.T = source_->max_T();

@@ -17,7 +17,7 @@ else()
 endif()
 set(UNROLL_GPU_ORDERS_plain ascend descend randwarp random lockstep)
 set(UNROLL_GPU_ORDERS_asan ascend randwarp)
-set(UNROLL_GPU_ORDERS_race ascend randwarp)
+set(UNROLL_GPU_ORDERS_race ascend descend randwarp random lockstep)
 
 set(gpu_dir ${CMAKE_SOURCE_DIR}/tests/gpu_on_cpu)
 set(UNROLL_GPU_INCLUDES ${gpu_dir}/runtime/include ${CMAKE_SOURCE_DIR} ${CBLAS_INCLUDE_DIR})

@@ -1,6 +1,7 @@
 // A large text is counted, encoded and walked in memory that does not grow with it.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -14,6 +15,13 @@ uint64_t peak_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+uint64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t pages = 0, resident = 0;
+  statm >> pages >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 // 64 MB of 20,000 types; without line ends every line is as long as the file.
@@ -47,6 +55,10 @@ TEST(Memory, OfALargeTextIsBounded) {
     HostChunk chunk;
     for (int64_t k = 0; k < lanes.chunks(); ++k) lanes.fill(0, k, chunk);
     EXPECT_LT(peak_bytes() - before, 24'000'000u + corpus.mapped_bytes());
+    const uint64_t with_pages = resident_bytes();
+    corpus.release_pages();
+    EXPECT_LT(resident_bytes() + corpus.mapped_bytes() * 9 / 10, with_pages);
+    lanes.fill(0, 0, chunk);  // read back from the file
   }
 }
 
