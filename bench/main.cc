@@ -55,8 +55,10 @@ int run(int argc, char** argv) {
   bench::add_recurrent(bench);
   bench::add_embedding(bench);
   bench::add_elementwise(bench);
+  bench::add_regularize(bench);
   bench::add_heads(bench);
   bench::add_update(bench);
+  bench::add_adaptation(bench);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

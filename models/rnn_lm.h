@@ -1,23 +1,29 @@
 // The stacked recurrent language model over any cell.
 //
-//   x_t        = E[w_t]                                                  [B,E]
-//   h_t        = stack of L recurrent layers with dropout around each    [B,H]
-//   y_t        = h_t, or P h_t where a tied output layer is narrower     [B,D]
-//   loss       = -log softmax(W_o y_t + b_o)[w_{t+1}]                    nats
+//   x_t    = E[w_t]                                                      [B,E]
+//   y_t    = L recurrent layers, all [B,H] but the last, which may be narrower
+//   d_t    = dropout(y_t), or dropout(P y_t) where a tied output layer is narrower
+//   loss   = -log softmax(W_o d_t + b_o)[w_{t+1}], in a form of output_layer.h,
+//            or a mixture of softmaxes                                           nats
 //
-// Tied: W_o = E. If H differs from E, P [E,H] without bias stands between them (Press & Wolf 2017;
-// Inan, Khosravi & Socher 2017). Untied with dropout it is Zaremba, Sutskever & Vinyals 2014.
+// Tied: W_o = E. If the last layer is as wide as E nothing stands between (Merity, Keskar & Socher
+// 2018); otherwise P [E,H] without bias does (Press & Wolf 2017; Inan, Khosravi & Socher 2017).
+// Untied with standard dropout it is Zaremba, Sutskever & Vinyals 2014. With K softmaxes it is
+// Yang, Dai, Salakhutdinov & Cohen 2018, and E is as wide as their latent vectors.
 #pragma once
 
 #include <cmath>
 #include <string>
 #include <vector>
 
+#include "host/ops/activation_penalty.h"
+#include "host/ops/dropout.h"
 #include "host/ops/embedding.h"
 #include "host/ops/linear.h"
-#include "host/ops/linear_softmax_xent.h"
+#include "host/ops/mixture_softmax.h"
 #include "host/ops/recurrent_stack.h"
 #include "host/train/model.h"
+#include "models/output_layer.h"
 
 namespace unroll {
 
@@ -26,62 +32,127 @@ class RnnLm final : public LanguageModel {
   struct Config {
     Cell cell = Cell::lstm;
     int V = 0, E = 200, H = 200, L = 2;
+    int H_last = 0;  // width of the last layer; 0: H
     bool tied = false, residual = false;
-    int biases = 2;  // 2: b_W and b_R per layer as in PyTorch; 1: b_W only
+    int biases = 2;              // 2: b_W and b_R per layer as in PyTorch; 1: b_W only
+    int mixtures = 0;            // softmaxes that are mixed; 0: one, without latent vectors
+    OutputLayer::Config output;  // where none are mixed
+
+    // Before the first layer, between layers, after the last, on latent vectors: `dropout` wherever
+    // the place's own rate is negative.
     double dropout = 0;
+    double dropout_input = -1, dropout_hidden = -1, dropout_output = -1, dropout_latent = -1;
     bool locked = false;  // one dropout mask per chunk instead of one per step
-    double init = 0;      // every weight U(-init, init); 0: PyTorch's bounds
+    double dropout_embedding = 0, weight_drop = 0;
+    double ar = 0, tar = 0;  // activation penalties on the last layer's output
+
+    Schedule schedule = Schedule::automatic;  // of the recurrent layers on a GPU
+
+    double init = 0;  // every weight U(-init, init); 0: PyTorch's bounds
     double forget_bias = 0;
   };
 
   RnnLm(const Config& cfg, ParamStore& p) : cfg_(cfg) {
-    // Flat, or PyTorch's: 1/sqrt(H) in recurrent layers, 0.1 for words, output bias 0.
-    const Init words = uniform(cfg.init > 0 ? cfg.init : 0.1);
-    const Init recurrent = uniform(cfg.init > 0 ? cfg.init : 1 / std::sqrt(double(cfg.H)));
-    const int G = info_of(cfg.cell).gates;
+    const auto rate = [&](double own) { return own < 0 ? cfg.dropout : own; };
+    // Flat, or PyTorch's: 1/sqrt(H) in a recurrent layer, 1/sqrt(inputs) in a linear one, 0.1 for
+    // words, output bias 0.
+    const auto init = [&](double bound) { return uniform(cfg.init > 0 ? cfg.init : bound); };
+    const Init words = init(0.1);
+    const int last = width(cfg.L - 1), G = info_of(cfg.cell).gates;
     E_ = p.add("encoder.weight", cfg.V, cfg.E, words);
-    stack_ = {cfg.cell, {}, cfg.dropout, cfg.locked, cfg.residual};
+    stack_.cell = cfg.cell;
+    stack_.dropout_input = rate(cfg.dropout_input);
+    stack_.dropout_hidden = rate(cfg.dropout_hidden);
+    stack_.weight_drop = cfg.weight_drop;
+    stack_.locked = cfg.locked;
+    stack_.residual = cfg.residual;
+    stack_.schedule = cfg.schedule;
+    // torch.nn holds layers of one width in one module; of several, in a list of modules.
+    const bool one_module = cfg.L == 1 || last == cfg.H;
     for (int l = 0; l < cfg.L; ++l) {
-      const std::string suffix = "_l" + std::to_string(l);
+      const int H = width(l);
+      const std::string module = one_module ? "rnn." : "rnns." + std::to_string(l) + ".";
+      const std::string suffix = "_l" + std::to_string(one_module ? l : 0);
+      const Init recurrent = init(1 / std::sqrt(double(H)));
       Init bias = recurrent;
       if (cfg.cell == Cell::lstm) bias.forget_bias = cfg.forget_bias;
       RecurrentParams layer;
-      layer.W = p.add("rnn.weight_ih" + suffix, G * cfg.H, l == 0 ? cfg.E : cfg.H, recurrent);
-      layer.R = p.add("rnn.weight_hh" + suffix, G * cfg.H, cfg.H, recurrent);
-      layer.b_W = p.add("rnn.bias_ih" + suffix, G * cfg.H, 0, bias);
-      if (cfg.biases == 2) layer.b_R = p.add("rnn.bias_hh" + suffix, G * cfg.H, 0, recurrent);
+      layer.W = p.add(module + "weight_ih" + suffix, G * H, l == 0 ? cfg.E : cfg.H, recurrent);
+      layer.R = p.add(module + "weight_hh" + suffix, G * H, H, recurrent);
+      layer.b_W = p.add(module + "bias_ih" + suffix, G * H, 0, bias);
+      if (cfg.biases == 2) layer.b_R = p.add(module + "bias_hh" + suffix, G * H, 0, recurrent);
       stack_.layers.push_back(layer);
     }
-    if (cfg.tied && cfg.H != cfg.E) P_ = p.add("projection.weight", cfg.E, cfg.H, words);
-    W_o_ = cfg.tied ? E_ : p.add("decoder.weight", cfg.V, cfg.H, words);
-    b_o_ = p.add("decoder.bias", cfg.V, 0, cfg.init > 0 ? words : zero());
+    int D = last;  // of the vectors fed to the output layer
+    if (cfg.mixtures > 0) {
+      const Init linear = init(1 / std::sqrt(double(last)));
+      mixture_.K = cfg.mixtures;
+      mixture_.prior = p.add("prior.weight", cfg.mixtures, last, linear);
+      mixture_.W = p.add("latent.0.weight", cfg.mixtures * cfg.E, last, linear);
+      mixture_.b = p.add("latent.0.bias", cfg.mixtures * cfg.E, 0, linear);
+      mixture_.dropout = rate(cfg.dropout_latent);
+      mixture_.locked = cfg.locked;
+      mixture_.W_o = cfg.tied ? E_ : p.add("decoder.weight", cfg.V, cfg.E, words);
+      mixture_.b_o = p.add("decoder.bias", cfg.V, 0, cfg.init > 0 ? words : zero());
+    } else if (cfg.tied && last != cfg.E) {
+      P_ = p.add("projection.weight", cfg.E, last, words);
+      D = cfg.E;
+    }
+    if (cfg.mixtures == 0)
+      output_ = OutputLayer(cfg.output, p, cfg.V, D, cfg.tied ? E_ : Param{}, cfg.init);
+    dropout_output_ = rate(cfg.dropout_output);
   }
 
   std::vector<StateShape> state_shape() const override {
-    return std::vector<StateShape>(size_t(cfg_.L), {cfg_.H, info_of(cfg_.cell).states == 2});
+    std::vector<StateShape> shape;
+    for (int l = 0; l < cfg_.L; ++l) shape.push_back({width(l), info_of(cfg_.cell).states == 2});
+    return shape;
+  }
+
+  std::vector<ScheduleChoice> schedules(const Exec& exec, DType act, int T, int B) const override {
+    std::vector<ScheduleChoice> choices;
+    for (int l = 0; l < cfg_.L; ++l)
+      choices.push_back(choose_schedule(exec, cfg_.schedule, cfg_.cell, act, T, B, width(l)));
+    return choices;
   }
 
   Var hidden(Tape& tape, const Chunk& w, const State& state) const override {
-    const Var x = embedding(tape, E_, w.input, w.T, w.B);
-    const Var h = recurrent_stack(tape, stack_, x, state, w.keep, w.lengths);
-    return P_ ? linear(tape, h, P_) : h;
+    const Var x = embedding(tape, E_, w.input, w.T, w.B, cfg_.dropout_embedding);
+    const Var y = recurrent_stack(tape, stack_, x, state, w.keep, w.lengths);
+    const Var d = dropout(tape, y, dropout_output_, cfg_.locked);
+    activation_penalty(tape, d, w.weight, cfg_.ar, 0);
+    activation_penalty(tape, y, w.weight, 0, cfg_.tar);
+    return P_ ? linear(tape, d, P_) : d;
   }
 
   Tensor loss(Tape& tape, const Var& hidden, const Chunk& w) const override {
-    return linear_softmax_xent(tape, hidden, W_o_, b_o_, w.target, w.weight, w.logits_bytes);
+    if (mixture_.K > 0)
+      return mixture_softmax_xent(tape, mixture_, hidden, w.target, w.weight, w.logits_bytes);
+    return output_.loss(tape, hidden, w);
   }
 
   Tensor log_probabilities(Tape& tape, const Var& hidden) const override {
-    return linear_log_softmax(tape, hidden, W_o_, b_o_);
+    if (mixture_.K > 0) return mixture_log_softmax(tape, mixture_, hidden);
+    return output_.log_probabilities(tape, hidden);
   }
 
   int vocabulary_size() const override { return cfg_.V; }
+  std::vector<int64_t> room(const std::vector<int32_t>& target) const override {
+    return output_.room(target);
+  }
   const Config& config() const { return cfg_; }
 
  private:
+  int width(int layer) const {
+    return layer + 1 == cfg_.L && cfg_.H_last > 0 ? cfg_.H_last : cfg_.H;
+  }
+
   Config cfg_;
-  Param E_, P_, W_o_, b_o_;
+  Param E_, P_;
   RecurrentStack stack_;
+  MixtureHead mixture_;  // K = 0: none
+  OutputLayer output_;
+  double dropout_output_ = 0;
 };
 
 }  // namespace unroll

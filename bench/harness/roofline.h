@@ -35,6 +35,7 @@ class Bench {
   // Measures the limits. act: f32 or bf16, the latter on CUDA only.
   Bench(const Device& device, DType act, MatmulMode matmul);
 
+  const Backend& backend() const { return backend_; }
   Exec exec() const { return backend_.exec(); }
   DType act() const { return act_; }
   bool on_cuda() const { return backend_.device().kind() == DeviceKind::cuda; }
@@ -94,7 +95,9 @@ void add_gemm(const Bench& bench);
 void add_recurrent(const Bench& bench);
 void add_embedding(const Bench& bench);
 void add_elementwise(const Bench& bench);
+void add_regularize(const Bench& bench);
 void add_heads(const Bench& bench);
 void add_update(const Bench& bench);
+void add_adaptation(const Bench& bench);
 
 }  // namespace unroll::bench

@@ -1,21 +1,38 @@
-// The output layer with its loss: with gradients, and the loss alone.
-#include <algorithm>
-
+// The output layer with its loss: gradients, gradients in the low-memory mode, and the loss alone.
+// The name of a case ends in its scratch.
 #include "bench/harness/roofline.h"
 #include "kernels/heads/linear_softmax_xent.h"
 
 namespace unroll::bench {
 namespace {
 
-// Logits stand in at most this much scratch.
-constexpr size_t kScratchBudget = size_t(1) << 30;
+enum class Pass { train, low_memory, evaluate };
 
-void add_head(const Bench& bench, const Shape& s, int V, bool gradients) {
-  const int N = s.T * s.B, D = s.H;
-  bench.add(std::string("linear_softmax_xent/") + (gradients ? "train/" : "loss/") + "V" +
-                std::to_string(V) + "/N" + std::to_string(N) + "/D" + std::to_string(D),
+struct HeadShape {
+  int N, D, V;
+};
+// Penn Treebank, WikiText-2, WikiText-103, the One Billion Words, and the head of a 2B Transformer.
+constexpr HeadShape kCudaShapes[] = {{1400, 400, 10000},
+                                     {1400, 400, 33278},
+                                     {4480, 1024, 267735},
+                                     {8192, 1024, 793471},
+                                     {8192, 2304, 256000}};
+// Penn Treebank, WikiText-2, Wikipedia of 2013.
+constexpr HeadShape kCpuShapes[] = {{400, 200, 10000}, {700, 650, 33278}, {700, 200, 219000}};
+
+void add_head(const Bench& bench, const HeadShape& s, Pass pass) {
+  const bool gradients = pass != Pass::evaluate;
+  const size_t budget = size_t(pass == Pass::low_memory ? (bench.on_cuda() ? 512 : 16)
+                                                        : (bench.on_cuda() ? 16384 : 256))
+                        << 20;
+  const DType act = bench.act();
+  const auto [N, D, V] = s;
+  const size_t bytes =
+      linear_softmax_xent_scratch_bytes(bench.exec(), act, N, D, V, gradients, budget);
+  const char* names[] = {"train", "low_memory", "evaluate"};
+  bench.add(std::string("softmax/") + names[int(pass)] + "/N" + std::to_string(N) + "/D" +
+                std::to_string(D) + "/V" + std::to_string(V) + "/scratch" + std::to_string(bytes),
             [=, &bench](Bench::Case& c) {
-              const DType act = bench.act();
               LinearSoftmaxXent a;
               a.loss = c.array(bench, DType::f32, N);
               a.x = c.array(bench, act, N, D);
@@ -28,13 +45,10 @@ void add_head(const Bench& bench, const Shape& s, int V, bool gradients) {
                 a.db = c.array(bench, DType::f32, V);
                 a.dloss = c.array(bench, DType::f32, N);
               }
-              const auto bytes_for = [&](int rows) {
-                return linear_softmax_xent_scratch_bytes(bench.exec(), act, rows, D, V);
-              };
-              const int rows = int(std::clamp<size_t>(kScratchBudget / bytes_for(1), 1, size_t(N)));
-              a.scratch = c.scratch(bench, bytes_for(rows));
+              a.scratch = c.scratch(bench, bytes);
               const double es = double(size_of(act)), x = double(N) * D, W = double(V) * D;
-              // Logits count for nothing: the op does not have to store them.
+              // Logits count for nothing: the op does not have to store them, nor to form them
+              // twice.
               c.work = {.bytes = gradients ? 2 * x * es + W * (es + 4) : (x + W) * es,
                         .flops = (gradients ? 6.0 : 2.0) * double(N) * double(V) * double(D)};
               c.body = [exec = bench.exec(), a] { linear_softmax_xent(exec, a); };
@@ -44,11 +58,12 @@ void add_head(const Bench& bench, const Shape& s, int V, bool gradients) {
 }  // namespace
 
 void add_heads(const Bench& bench) {
-  for (const int V : kVocabularies)
-    for (const Shape& s : kShapes) {
-      add_head(bench, s, V, true);
-      add_head(bench, s, V, false);
-    }
+  const auto add_all = [&](const auto& shapes) {
+    for (const HeadShape& s : shapes)
+      for (const Pass pass : {Pass::train, Pass::low_memory, Pass::evaluate})
+        add_head(bench, s, pass);
+  };
+  bench.on_cuda() ? add_all(kCudaShapes) : add_all(kCpuShapes);
 }
 
 }  // namespace unroll::bench

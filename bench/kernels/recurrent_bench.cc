@@ -1,6 +1,14 @@
-// A recurrent layer over all t, every cell, forward and backward.
+// A recurrent layer over all t, every cell and schedule, forward and backward: the loop alone,
+//
+//   recurrent_forward/CELL/SCHEDULE/SHAPE
+//
+// and, as recurrent_layer_forward and recurrent_layer_backward, with the products around it, input
+// as wide as the layer: x W^T before; dx, dW, dR and the bias gradients after.
 #include "bench/harness/roofline.h"
+#include "kernels/base/error.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/recurrent/recurrent.h"
+#include "kernels/recurrent/schedule.h"
 
 namespace unroll::bench {
 namespace {
@@ -10,6 +18,27 @@ constexpr Cell kCells[] = {
 #include "kernels/cells/cells.def"
 #undef UNROLL_CELL
 };
+
+// Larger layers than the published models': what published recurrent kernels are compared at. On a
+// GPU only; a CPU takes minutes.
+constexpr Shape kGpuShapes[] = {
+    {70, 20, 1150}, {128, 64, 1024}, {256, 128, 2048}, {512, 32, 512}, {1024, 16, 768}};
+
+// Whether the layer can be told to run so on this device.
+bool runs(const Bench& bench, Schedule schedule, Cell cell, const Shape& s) {
+  try {
+    choose_schedule(bench.exec(), schedule, cell, bench.act(), s.T, s.B, s.H);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+std::string name_of_case(const char* pass, Cell cell, Schedule schedule, const Shape& s) {
+  const std::string on_cuda =
+      schedule == Schedule::automatic ? "" : std::string(unroll::name_of(schedule)) + "/";
+  return std::string(pass) + "/" + info_of(cell).name + "/" + on_cuda + text_of(s);
+}
 
 // What both passes use.
 struct Layer {
@@ -36,13 +65,16 @@ struct Layer {
   }
 };
 
-void add_forward(const Bench& bench, Cell cell, const Shape& s) {
-  const std::string name =
-      std::string("recurrent_forward/") + info_of(cell).name + "/" + text_of(s);
+enum class Part { loop, layer };
+
+void add_forward(const Bench& bench, Part part, Cell cell, Schedule schedule, const Shape& s) {
+  const std::string name = name_of_case(
+      part == Part::loop ? "recurrent_forward" : "recurrent_layer_forward", cell, schedule, s);
   bench.add(name, [=, &bench](Bench::Case& c) {
     const Layer l(bench, c, cell, s);
     RecurrentForward a{};
     a.cell = cell;
+    a.schedule = schedule;
     a.h = l.h;
     a.c = l.c;
     a.saved = l.saved;
@@ -52,17 +84,28 @@ void add_forward(const Bench& bench, Cell cell, const Shape& s) {
     a.b_R = c.array(bench, DType::f32, l.GH);
     a.scratch = l.scratch;
     c.work = {.bytes = l.bytes(cell) + double(a.Wx.size()) * 4, .flops = l.flops()};
-    c.body = [exec = bench.exec(), a] { recurrent_forward(exec, a); };
+    if (part == Part::loop) {
+      c.body = [exec = bench.exec(), a] { recurrent_forward(exec, a); };
+      return;
+    }
+    const View3 x = c.array(bench, bench.act(), l.T, l.B, l.H);
+    const View2 W = c.array(bench, bench.act(), l.GH, l.H);
+    c.work.flops *= 2;
+    c.body = [exec = bench.exec(), a, x, W] {
+      gemm(exec, {.C = a.Wx.matrix(), .A = x.matrix(), .B = W, .transpose_B = Transpose::yes});
+      recurrent_forward(exec, a);
+    };
   });
 }
 
-void add_backward(const Bench& bench, Cell cell, const Shape& s) {
-  const std::string name =
-      std::string("recurrent_backward/") + info_of(cell).name + "/" + text_of(s);
+void add_backward(const Bench& bench, Part part, Cell cell, Schedule schedule, const Shape& s) {
+  const std::string name = name_of_case(
+      part == Part::loop ? "recurrent_backward" : "recurrent_layer_backward", cell, schedule, s);
   bench.add(name, [=, &bench](Bench::Case& c) {
     const Layer l(bench, c, cell, s);
     RecurrentBackward a{};
     a.cell = cell;
+    a.schedule = schedule;
     a.dWx = c.array(bench, bench.act(), l.T, l.B, l.GH);
     if (info_of(cell).split) a.dRh = c.array(bench, bench.act(), l.T, l.B, l.GH);
     a.dh = c.array(bench, bench.act(), l.T, l.B, l.H);
@@ -74,18 +117,52 @@ void add_backward(const Bench& bench, Cell cell, const Shape& s) {
     const double es = double(size_of(bench.act()));
     c.work = {.bytes = l.bytes(cell) + double(a.dWx.size() + a.dRh.size() + a.dh.size()) * es,
               .flops = l.flops()};
-    c.body = [exec = bench.exec(), a] { recurrent_backward(exec, a); };
+    if (part == Part::loop) {
+      c.body = [exec = bench.exec(), a] { recurrent_backward(exec, a); };
+      return;
+    }
+    RecurrentWeightGradients w{};
+    w.cell = cell;
+    w.dR = c.array(bench, DType::f32, l.GH, l.H);
+    w.db_W = c.array(bench, DType::f32, l.GH);
+    w.db_R = c.array(bench, DType::f32, l.GH);
+    w.dWx = a.dWx;
+    w.dRh = info_of(cell).split ? a.dRh : a.dWx;
+    w.h = l.h;
+    const View3 x = c.array(bench, bench.act(), l.T, l.B, l.H);
+    const View3 dx = c.array(bench, bench.act(), l.T, l.B, l.H);
+    const View2 W = c.array(bench, bench.act(), l.GH, l.H);
+    const View2 dW = c.array(bench, DType::f32, l.GH, l.H);
+    c.work.flops *= 4;
+    c.body = [exec = bench.exec(), a, w, x, dx, W, dW] {
+      recurrent_backward(exec, a);
+      recurrent_weight_gradients(exec, w);
+      gemm(exec, {.C = dW, .A = a.dWx.matrix(), .B = x.matrix(), .transpose_A = Transpose::yes});
+      gemm(exec, {.C = dx.matrix(), .A = a.dWx.matrix(), .B = W});
+    };
   });
 }
 
 }  // namespace
 
 void add_recurrent(const Bench& bench) {
-  for (const Shape& s : kShapes)
+  const auto add = [&](const Shape& s, Schedule schedule) {
     for (const Cell cell : kCells) {
-      add_forward(bench, cell, s);
-      add_backward(bench, cell, s);
+      if (!runs(bench, schedule, cell, s)) continue;
+      for (const Part part : {Part::loop, Part::layer}) {
+        add_forward(bench, part, cell, schedule, s);
+        add_backward(bench, part, cell, schedule, s);
+      }
     }
+  };
+  if (!bench.on_cuda()) {
+    for (const Shape& s : kShapes) add(s, Schedule::automatic);
+    return;
+  }
+  for (const Schedule schedule : {Schedule::persistent, Schedule::step, Schedule::alternating}) {
+    for (const Shape& s : kShapes) add(s, schedule);
+    for (const Shape& s : kGpuShapes) add(s, schedule);
+  }
 }
 
 }  // namespace unroll::bench

@@ -1,53 +1,80 @@
-// The passes over the slab of parameters: gradient norm and update.
+// Clip and update of whole models: the norm's pass and the update's pass, as training runs them.
+//
+// Bytes of a parameter at least, gradients and weights in f32: 4 for the norm, and for the update 12
+// with SGD, 20 with momentum, ASGD's mean, Adagrad or RMSprop, 28 with Adam; 2 more where a bf16
+// shadow is written.
+#include <string>
+
 #include "bench/harness/roofline.h"
-#include "kernels/update/adam.h"
-#include "kernels/update/global_norm.h"
-#include "kernels/update/sgd.h"
+#include "host/optim/optimizer.h"
 
 namespace unroll::bench {
 namespace {
 
-// A norm that is clipped, and a rate small enough that repeated updates leave the weights in range.
-struct Inputs {
-  View1 norm2, inputs;
-  Inputs(const Bench& bench, Bench::Case& c)
-      : norm2(c.constants(bench, {100.0})), inputs(c.constants(bench, {1e-6, 5.0, 1000.0})) {}
+// Weights of a published model, [rows,columns]; columns 0: a vector.
+struct Model {
+  const char* name;
+  std::vector<std::pair<int64_t, int64_t>> weights;
 };
+
+// AWD-LSTM on the Penn Treebank; 1,024 units tied over WikiText-103 and over the One Billion Words.
+Model awd_lstm() {
+  Model m{"24M", {{10000, 400}, {10000, 0}}};
+  for (const auto& [input, hidden] : {std::pair{400, 1150}, {1150, 1150}, {1150, 400}})
+    for (const int64_t columns : {input, hidden, 0, 0}) m.weights.push_back({4 * hidden, columns});
+  return m;
+}
+Model wide(const char* name, int64_t vocabulary, int layers) {
+  Model m{name, {{vocabulary, 1024}, {vocabulary, 0}}};
+  for (int l = 0; l < layers; ++l)
+    for (const int64_t columns : {1024, 1024, 0, 0}) m.weights.push_back({4096, columns});
+  return m;
+}
+
+struct Rule {
+  const char* name;
+  UpdateRule rule;
+  double bytes;  // of a parameter, without the shadow
+};
+constexpr Rule kRules[] = {
+    {"sgd", UpdateRule::sgd, 16},         {"momentum", UpdateRule::momentum, 24},
+    {"asgd", UpdateRule::asgd, 24},       {"adagrad", UpdateRule::adagrad, 24},
+    {"rmsprop", UpdateRule::rmsprop, 24}, {"adam", UpdateRule::adam, 32},
+    {"adamw", UpdateRule::adamw, 32}};
 
 }  // namespace
 
 void add_update(const Bench& bench) {
-  // Parameters of zaremba-small, -medium and -large.
-  for (const int64_t n : {int64_t(4653200), int64_t(19775200), int64_t(66034000)}) {
-    const std::string size = "n" + std::to_string(n);
-    bench.add("global_norm/" + size, [=, &bench](Bench::Case& c) {
-      const GlobalNorm a{.norm2 = c.array(bench, DType::f64, 1),
-                         .g = c.array(bench, DType::f32, n),
-                         .scratch = c.scratch(bench, global_norm_scratch_bytes(n))};
-      c.work = {.bytes = 4.0 * double(n), .flops = 2.0 * double(n)};
-      c.body = [exec = bench.exec(), a] { global_norm(exec, a); };
-    });
-    bench.add("sgd/" + size, [=, &bench](Bench::Case& c) {
-      const Inputs in(bench, c);
-      const Sgd a{.theta = c.array(bench, DType::f32, n),
-                  .g = c.array(bench, DType::f32, n),
-                  .norm2 = in.norm2,
-                  .inputs = in.inputs};
-      c.work = {.bytes = 12.0 * double(n), .flops = 4.0 * double(n)};
-      c.body = [exec = bench.exec(), a] { sgd(exec, a); };
-    });
-    bench.add("adam/" + size, [=, &bench](Bench::Case& c) {
-      const Inputs in(bench, c);
-      const Adam a{.theta = c.array(bench, DType::f32, n),
-                   .m = c.zeros(bench, n),
-                   .v = c.zeros(bench, n),
-                   .g = c.array(bench, DType::f32, n),
-                   .norm2 = in.norm2,
-                   .inputs = in.inputs};
-      c.work = {.bytes = 28.0 * double(n), .flops = 12.0 * double(n)};
-      c.body = [exec = bench.exec(), a] { adam(exec, a); };
-    });
+  std::vector<Model> models = {awd_lstm()};
+  if (bench.on_cuda()) {
+    models.push_back(wide("304M", 267735, 4));
+    models.push_back(wide("820M", 793471, 1));
   }
+  for (const Model& model : models)
+    for (const Rule& rule : kRules)
+      bench.add(std::string("update/") + rule.name + "/" + model.name, [=, &bench](Bench::Case& c) {
+        auto params = std::make_shared<ParamStore>();
+        for (size_t i = 0; i < model.weights.size(); ++i)
+          params->add("w" + std::to_string(i), model.weights[i].first, model.weights[i].second,
+                      zero());
+        params->materialize(bench.backend(), bench.act(), 1);
+        OptimizerSettings settings;
+        settings.rule = rule.rule;
+        settings.accumulator = 1;
+        auto optimizer = std::make_shared<Optimizer>(bench.backend(), *params, settings);
+        // Gradients of a norm that is clipped, and a rate that leaves the weights in range.
+        const View1 slab = params->gradient_slab();
+        const View1 pattern = c.array(bench, DType::f32, slab.n[0]);
+        bench.backend().stream().copy(slab.data, pattern.data, size_t(slab.n[0]) * sizeof(float));
+        c.buffers.clear();
+        const View1 inputs = c.constants(bench, {1e-6, 5.0, 1.0});
+        const Scratch scratch = c.scratch(bench, optimizer->scratch_bytes());
+        const double n = double(params->parameters());
+        c.work = {.bytes = n * (rule.bytes + (bench.act() == DType::bf16 ? 2 : 0)), .flops = 6 * n};
+        c.body = [exec = bench.exec(), params, optimizer, inputs, scratch] {
+          optimizer->update(exec, *params, inputs, scratch);
+        };
+      });
 }
 
 }  // namespace unroll::bench

@@ -4,10 +4,10 @@
   ./dev bench tokens_per_second --data DIR [--recipe zaremba-small ...] [--python PYTHON]
 
 DIR holds a text of the name *train*, e.g. the Penn Treebank. Each round runs unroll and then the peer
-(bench/peers/torch_lm.py, with the interpreter --python, else $PYTHON, else python3 of the PATH); after all rounds
-the medians and the median ratio of the rounds are printed. Both run the same number of steps on the same number of
-threads; start, reading of the text, warm-up steps, evaluation and saving lie outside the timed part. Without
-PyTorch only unroll is measured.
+(bench/peers/torch_lm.py, or torch_awd.py for the recipes awd-lstm.., with the interpreter --python, else $PYTHON,
+else python3 of the PATH); after all rounds the medians and the median ratio of the rounds are printed. Both run the
+same number of steps on the same number of threads; start, reading of the text, warm-up steps, evaluation and saving
+lie outside the timed part. Without PyTorch only unroll is measured.
 """
 import argparse
 import json
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 
-PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_lm.py"
+PEERS = pathlib.Path(__file__).resolve().parents[1] / "peers"
 
 
 def training_text(folder):
@@ -41,7 +41,8 @@ def run_unroll(args, recipe, text, valid, run):
 
 
 def run_peer(args, recipe, text):
-    command = [args.python, PEER, "--recipe", recipe, "--text", text, "--device", args.device,
+    peer = PEERS / ("torch_awd.py" if recipe.startswith("awd-") else "torch_lm.py")
+    command = [args.python, peer, "--recipe", recipe, "--text", text, "--device", args.device,
                "--precision", args.precision, "--threads", args.threads, "--warmup", args.warmup,
                "--steps", args.warmup * args.intervals]
     done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True)

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 
+#include "host/data/random_lengths.h"
 #include "kernels/base/error.h"
 
 namespace unroll {
 
-Lanes::Lanes(const Corpus& corpus, int B, int T, LaneForm form, const std::string& name)
-    : corpus_(corpus), B_(B), max_T_(T), form_(form) {
+Lanes::Lanes(const Corpus& corpus, int B, int T, LaneForm form, const std::string& name,
+             std::optional<uint64_t> random_seed)
+    : corpus_(corpus), B_(B), T_(T), max_T_(T), form_(form), random_seed_(random_seed) {
   if (B < 1 || T < 1) {
     throw Error(ErrorKind::usage,
                 fmt::format("batch {} and bptt {}: both must be at least 1", B, T));
@@ -37,8 +39,27 @@ Lanes::Lanes(const Corpus& corpus, int B, int T, LaneForm form, const std::strin
             "batch x bptt = {} x {} needs at least {} tokens, {} has {}; {}", B, T, needed, name, N,
             advice.empty() ? "a text of at least 2 tokens is needed" : advice + " would work"));
   }
+  if (random_seed) {
+    lane_length_ = N / B - 1;
+    max_T_ = int(std::min<int64_t>(longest_random_chunk(T), lane_length_));
+    return;
+  }
   chunks_ = (N / B - 1) / T;
   lane_length_ = chunks_ * T;
+}
+
+// Of the chunk that begins at row `first`; 0 where an epoch ends.
+int Lanes::random_length(int64_t epoch, int64_t k, int64_t first) const {
+  const int64_t rest = lane_length_ - first;
+  if (rest < 2 && k > 0) return 0;
+  return int(std::min<int64_t>(random_chunk_length(T_, *random_seed_, epoch, k), rest));
+}
+
+int64_t Lanes::chunks(int64_t epoch) const {
+  if (!random_seed_) return chunks_;
+  int64_t k = 0;
+  for (int64_t first = 0; const int T = random_length(epoch, k, first); ++k) first += T;
+  return k;
 }
 
 int64_t Lanes::tokens() const {
@@ -46,9 +67,17 @@ int64_t Lanes::tokens() const {
 }
 
 void Lanes::fill(int64_t epoch, int64_t k, HostChunk& out) {
-  UNROLL_CHECK(k >= 0 && k < chunks_, fmt::format("lanes: chunk {} of {}", k, chunks_));
-  const int64_t first = k * max_T_;
-  const int T = static_cast<int>(std::min<int64_t>(max_T_, lane_length_ - first));
+  int64_t first = k * T_;
+  int T = static_cast<int>(std::min<int64_t>(T_, lane_length_ - first));
+  if (random_seed_) {
+    if (epoch != starts_epoch_) starts_.assign(1, 0);
+    starts_epoch_ = epoch;
+    for (auto known = int64_t(starts_.size()); known <= k; ++known)
+      starts_.push_back(starts_.back() + random_length(epoch, known - 1, starts_.back()));
+    first = starts_[size_t(k)];
+    T = random_length(epoch, k, first);
+  }
+  UNROLL_CHECK(k >= 0 && T > 0, fmt::format("lanes: there is no chunk {}", k));
   const auto N = static_cast<int64_t>(corpus_.size());
   const size_t elements = static_cast<size_t>(T) * static_cast<size_t>(B_);
   out.T = T;

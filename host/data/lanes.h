@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "host/data/chunk.h"
 #include "host/data/corpus.h"
@@ -27,21 +29,31 @@ class Lanes : public ChunkSource {
   // Borrows the corpus. Throws a data Error with values that would work where a training corpus has
   // fewer than B (T + 1) tokens; a usage Error where B or T is below 1. `name` is the corpus in
   // messages.
-  Lanes(const Corpus& corpus, int B, int T, LaneForm form, const std::string& name = "the text");
+  //
+  // With `random_seed` a training corpus is cut into chunks of random length around T instead: one
+  // after the other, the last one shorter, and an epoch ends when fewer than two rows remain.
+  Lanes(const Corpus& corpus, int B, int T, LaneForm form, const std::string& name = "the text",
+        std::optional<uint64_t> random_seed = {});
 
-  int64_t chunks(int64_t /*epoch*/ = 0) const override { return chunks_; }
+  int64_t chunks(int64_t epoch = 0) const override;
   void fill(int64_t epoch, int64_t k, HostChunk& out) override;
   int max_T() const override { return max_T_; }
   int B() const override { return B_; }
-  // Tokens scored in an epoch.
+  // Tokens scored in an epoch; with random lengths one per lane may be left out.
   int64_t tokens() const;
 
  private:
+  int random_length(int64_t epoch, int64_t k, int64_t first) const;
+
   const Corpus& corpus_;
   int B_, T_, max_T_;
   LaneForm form_;
+  std::optional<uint64_t> random_seed_;
   int64_t lane_length_;  // tokens scored per lane, padding included
-  int64_t chunks_;
+  int64_t chunks_ = 0;   // of fixed length
+  // Random lengths: where the chunks of an epoch begin, as far as they were asked for.
+  int64_t starts_epoch_ = -1;
+  std::vector<int64_t> starts_;
 };
 
 }  // namespace unroll

@@ -81,6 +81,18 @@ Device Device::parse(const std::string& text, int threads) {
 
 #if defined(UNROLL_WITH_CUDA)
 
+namespace {
+
+// Why this build cannot use the device; empty where it can.
+std::string obstacle(const cudaDeviceProp& prop) {
+  if (prop.major >= kMinComputeMajor) return "";
+  return std::string(prop.name) + " has compute capability " + std::to_string(prop.major) + "." +
+         std::to_string(prop.minor) + "; unroll needs " + std::to_string(kMinComputeMajor) +
+         ".0 or higher (Ampere and newer)";
+}
+
+}  // namespace
+
 bool Device::cuda_available(std::string* why_not) {
   std::string ignored;
   std::string& why = why_not ? *why_not : ignored;
@@ -94,17 +106,14 @@ bool Device::cuda_available(std::string* why_not) {
     if (driver != 0 && driver < CUDART_VERSION / 1000 * 1000)
       why = "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." +
             std::to_string(driver % 1000 / 10) + ", this build needs " +
-            std::to_string(CUDART_VERSION / 1000) + ".0 or newer; update the driver";
+            std::to_string(CUDART_VERSION / 1000) +
+            ".0 or newer; update the driver (CUDA 13: 580 or later)";
     return false;
   }
   cudaDeviceProp prop{};
   CUDA_CHECK(cudaGetDeviceProperties(&prop, 0));
-  if (prop.major < kMinComputeMajor) {
-    why = std::string(prop.name) + " has compute capability " + std::to_string(prop.major) + "." +
-          std::to_string(prop.minor) + "; unroll needs 8.0 or higher (Ampere and newer)";
-    return false;
-  }
-  return true;
+  why = obstacle(prop);
+  return why.empty();
 }
 
 Device Device::cuda(int ordinal) {
@@ -120,11 +129,10 @@ Device Device::cuda(int ordinal) {
                                          " CUDA device(s), numbered from 0");
   cudaDeviceProp prop{};
   CUDA_CHECK(cudaGetDeviceProperties(&prop, ordinal));
-  if (prop.major < kMinComputeMajor)
-    throw Error(ErrorKind::resource, "--device cuda:" + std::to_string(ordinal) + ": " + prop.name +
-                                         " has compute capability " + std::to_string(prop.major) +
-                                         "." + std::to_string(prop.minor) +
-                                         "; unroll needs 8.0 or higher; use --device cpu");
+  why = obstacle(prop);
+  if (!why.empty())
+    throw Error(ErrorKind::resource,
+                "--device cuda:" + std::to_string(ordinal) + ": " + why + "; use --device cpu");
   Device d;
   d.kind_ = DeviceKind::cuda;
   d.ordinal_ = ordinal;

@@ -249,6 +249,18 @@ std::vector<uint64_t> Config::cutoff_counts() const {
   return counts;
 }
 
+std::vector<int64_t> Config::cutoffs_of_clusters() const {
+  std::vector<int64_t> cutoffs;
+  for (const std::string& item : split_list(adaptive_cutoffs)) {
+    const auto n = parse_integer(item);
+    if (!n || *n <= (cutoffs.empty() ? 0 : cutoffs.back()))
+      usage("adaptive_cutoffs = '" + adaptive_cutoffs +
+            "', expected whole numbers that rise, the first of 1 or more, e.g. 4000,20000");
+    cutoffs.push_back(*n);
+  }
+  return cutoffs;
+}
+
 std::optional<double> Config::init_radius() const {
   if (!init.starts_with("uniform:")) return {};
   return parse_real(std::string_view(init).substr(8));
@@ -276,9 +288,20 @@ void Config::validate() const {
   if (cutoff_counts().size() > size_t(order))
     usage("cutoffs = '" + cutoffs + "' has more numbers than order = " + std::to_string(order) +
           "; give at most one per order, lowest first");
+  cutoffs_of_clusters();
+  if (mixtures > 0 && softmax != "auto" && softmax != "full")
+    usage("mixtures = " + std::to_string(mixtures) + " mixes full softmaxes, and softmax = \"" +
+          softmax + "\"; set mixtures = 0, or softmax = \"full\"");
   if (forget_bias != 0 && cell != "lstm")
     usage("forget_bias = " + fmt::format("{}", forget_bias) + " needs cell = \"lstm\", a " + cell +
           " cell has no forget gate; set forget_bias = 0");
+  for (const auto& [key, rate] : {std::pair("dropout_input", dropout_input),
+                                  {"dropout_hidden", dropout_hidden},
+                                  {"dropout_output", dropout_output},
+                                  {"dropout_latent", dropout_latent}})
+    if (rate < 0 && rate != -1)
+      usage(std::string(key) + " = " + fmt::format("{}", rate) +
+            ", expected 0 to 0.99, or -1 to take dropout = " + fmt::format("{}", dropout));
   if (device == "cpu" && (precision == "tf32" || precision == "bf16"))
     usage("precision = \"" + precision +
           "\" needs a GPU, and device = \"cpu\"; use fp32, or "
@@ -287,15 +310,28 @@ void Config::validate() const {
     usage(
         "precision = \"fp64\" is for checks on the CPU; use fp32 on the GPU, or "
         "device = \"cpu\"");
+  if (bptt_random && (batching != "stream" || accum > 1))
+    usage(std::string("bptt_random cuts a stream into one chunk per update, and ") +
+          (accum > 1 ? "accum = " + std::to_string(accum) + " adds up several; set accum = 1"
+                     : "batching = \"" + batching + "\"; set batching = \"stream\"") +
+          ", or bptt_random = false");
+  if (finetune_epochs > 0 && optimizer != "asgd" && optimizer != "nt-asgd")
+    usage("finetune_epochs = " + std::to_string(finetune_epochs) +
+          " keeps a mean of the weights, and optimizer = \"" + optimizer +
+          "\" has none; use asgd or nt-asgd, or set finetune_epochs = 0");
+  if (finetune_epochs > 0 && epochs == 0 && patience == 0)
+    usage(
+        "finetune_epochs is for a phase after the main one, which epochs and patience end, and "
+        "both are 0; give one of them");
   if (epochs == 0 && max_steps == 0 && max_time == 0 && patience == 0)
     usage(
         "nothing would end the training: epochs, max_steps, max_time and patience are all 0; "
         "give one of them");
   // Files may still be unknown when a recipe alone is checked.
-  if (!train.empty() && valid.empty() && (patience > 0 || schedule == "plateau"))
-    usage(std::string(patience > 0 ? "patience" : "schedule = \"plateau\"") +
+  if (!train.empty() && valid.empty() && (patience > 0 || lr_schedule == "plateau"))
+    usage(std::string(patience > 0 ? "patience" : "lr_schedule = \"plateau\"") +
           " looks at the validation loss, and there is no validation text; give --valid FILE, or " +
-          (patience > 0 ? "set patience = 0" : "use another schedule"));
+          (patience > 0 ? "set patience = 0" : "use another lr_schedule"));
 }
 
 }  // namespace unroll

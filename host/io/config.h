@@ -29,7 +29,20 @@ struct Config {
   std::string init = "pytorch";  // pytorch | uniform:R
   double forget_bias = 0;        // added to the LSTM's initial forget bias
   double dropout = 0;
-  std::string dropout_kind = "standard";  // standard | locked
+  std::string dropout_kind = "standard";                                // standard | locked
+  double dropout_input = -1, dropout_hidden = -1, dropout_output = -1;  // -1: as dropout
+  double dropout_embedding = 0, weight_drop = 0;
+  double ar = 0, tar = 0;
+  int64_t hidden_last = 0;  // 0: as hidden
+  int64_t mixtures = 0;     // 0: one softmax
+  double dropout_latent = -1;
+  std::string softmax = "auto";  // auto | full | adaptive | sampled | nce | class
+  std::string adaptive_cutoffs;  // "4000,20000": where clusters begin; "" chooses
+  double div_value = 4;
+  bool head_bias = false;
+  int64_t samples = 1000;
+  std::string sampler = "log-uniform";  // log-uniform | unigram
+  int64_t classes = 0;                  // 0: the root of the vocabulary's size
   // n-gram model
   int64_t order = 5;
   std::string cutoffs;  // "1,1,2": smallest count kept, by order
@@ -37,19 +50,26 @@ struct Config {
   bool discount_fallback = false;
   int64_t memory = int64_t(4) << 30;  // bytes
   // optimiser
-  std::string loss = "mean";       // mean | sum_time
-  std::string optimizer = "adam";  // sgd | adam
+  std::string loss = "mean";  // mean | sum_time
+  // sgd | momentum | asgd | nt-asgd | adagrad | rmsprop | adam | adamw
+  std::string optimizer = "adam";
   double lr = 0.002, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
-  double clip = 1;                    // 0: no clipping
-  std::string schedule = "constant";  // constant | zaremba | plateau
-  int64_t lr_hold = 4;                // zaremba: epochs at the full rate
-  double lr_decay = 2;                // zaremba: divisor per epoch afterwards
-  double lr_factor = 0.25;            // plateau: multiplier
-  int64_t patience_lr = 1;            // plateau: validations without a new best before it applies
+  double momentum = 0.9, rms_decay = 0.99, accumulator = 0;  // momentum, RMSprop, Adagrad
+  bool nesterov = false;
+  int64_t nonmono = 5;                   // nt-asgd: validations that the trigger leaves out
+  double clip = 1;                       // 0: no clipping
+  std::vector<std::string> clip_groups;  // "rnn.*", "encoder.weight=0.05"
+  std::string lr_schedule = "constant";  // constant | zaremba | plateau
+  int64_t lr_hold = 4;                   // zaremba: epochs at the full rate
+  double lr_decay = 2;                   // zaremba: divisor per epoch afterwards
+  double lr_factor = 0.25;               // plateau: multiplier
+  int64_t patience_lr = 1;  // plateau: validations without a new best before it applies
   int64_t batch = 32, bptt = 35, accum = 1;
+  bool bptt_random = false;  // chunk lengths around bptt
   // stopping; 0 is "no limit"
   int64_t epochs = 10, max_steps = 0;
-  double max_time = 0;  // seconds
+  int64_t finetune_epochs = 0;  // of a second phase, from the best model; 0: none
+  double max_time = 0;          // seconds
   int64_t patience = 0;
   // reports
   int64_t log_every = 200;  // steps
@@ -61,7 +81,8 @@ struct Config {
   int64_t threads = 0;             // 0: all cores
   int64_t seed = 1;
   bool eager = false;
-  int64_t logits_memory = int64_t(256) << 20;  // bytes
+  std::string schedule = "auto";  // auto | persistent | step | alternating
+  int64_t logits_memory = 0;      // bytes; 0: logits_budget() decides
 
   // A recipe's or run's settings over the defaults, not yet validated. Throws Error(usage) that
   // begins with "file:line:" and names the nearest key, the type or the range.
@@ -85,6 +106,9 @@ struct Config {
 
   // The numbers of `cutoffs`. Throws Error(usage) where it is no list of them.
   std::vector<uint64_t> cutoff_counts() const;
+
+  // The numbers of `adaptive_cutoffs`. Throws Error(usage) where it is no list of rising ones.
+  std::vector<int64_t> cutoffs_of_clusters() const;
 
   // R of init = "uniform:R"; nothing for init = "pytorch".
   std::optional<double> init_radius() const;

@@ -4,7 +4,7 @@
 
 #include "kernels/base/dims.h"
 #include "kernels/base/philox.h"
-#include "kernels/elementwise/add.h"
+#include "kernels/update/exchange.h"
 
 namespace unroll {
 namespace {
@@ -47,6 +47,14 @@ void initialize(const Stream& stream, const ParamStore::Entry& e, int index, uin
   }
 }
 
+template <class T>
+void upload(const Backend& backend, const std::vector<double>& values, Buffer& to) {
+  const std::vector<T> copy(values.begin(), values.end());
+  to = Buffer(backend.device(), MemoryKind::device, copy.size() * sizeof(T));
+  backend.stream().copy(to.data(), copy.data(), to.bytes());
+  backend.stream().synchronize();
+}
+
 }  // namespace
 
 Param ParamStore::add(const std::string& name, int64_t rows, int64_t columns, const Init& init) {
@@ -54,6 +62,13 @@ Param ParamStore::add(const std::string& name, int64_t rows, int64_t columns, co
   UNROLL_CHECK(!has(name), "two weights are called " + name);
   entries_.push_back({name, rows, columns, init, 0, 0, 0});
   return {int(entries_.size()) - 1};
+}
+
+Constant ParamStore::add_constant(DType dtype, std::vector<double> values) {
+  UNROLL_CHECK(!weights_, "a constant is declared after the slab was reserved");
+  const int64_t n = int64_t(values.size());
+  constants_.push_back({dtype, std::move(values), n, {}});
+  return {int(constants_.size()) - 1};
 }
 
 bool ParamStore::has(const std::string& name) const {
@@ -68,7 +83,7 @@ void ParamStore::lay_out() {
     size_ += align_up(e.size(), kAlignElements);
     if (e.columns == 0) continue;  // vectors are read in acc
     e.shadow_offset = shadow_size_;
-    e.shadow_ld = align_up(e.columns, 8);
+    e.shadow_ld = shadow_stride(e.columns);
     shadow_size_ += align_up(e.rows * e.shadow_ld, kAlignElements);
   }
 }
@@ -84,6 +99,7 @@ void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
   if (act == DType::bf16) {
     shadow_ = Buffer(backend.device(), MemoryKind::device, size_t(shadow_size_) * 2);
     backend.stream().fill_zero(shadow_.data(), shadow_.bytes());
+    pieces_ = to_device(backend, pieces());
   }
   for (size_t i = 0; i < entries_.size(); ++i) {
     void* to = at(weights_, entries_[i]);
@@ -91,6 +107,23 @@ void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
       initialize<double>(backend.stream(), entries_[i], int(i), seed, to);
     else
       initialize<float>(backend.stream(), entries_[i], int(i), seed, to);
+  }
+  for (ConstantEntry& c : constants_) {
+    if (c.dtype == DType::f64) c.dtype = acc();
+    switch (c.dtype) {
+      case DType::i32:
+        upload<int32_t>(backend, c.values, c.on_device);
+        break;
+      case DType::u32:
+        upload<uint32_t>(backend, c.values, c.on_device);
+        break;
+      case DType::f32:
+        upload<float>(backend, c.values, c.on_device);
+        break;
+      default:
+        upload<double>(backend, c.values, c.on_device);
+    }
+    c.values = {};
   }
   cast_shadow(backend.exec());
   backend.stream().synchronize();
@@ -121,17 +154,52 @@ View1 ParamStore::vector_gradient(Param p) const {
   const Entry& e = entries_[size_t(p.index)];
   return view_of(at(gradients_, e), acc(), e.rows);
 }
+View1 ParamStore::constant(Constant c) const {
+  const ConstantEntry& e = constants_[size_t(c.index)];
+  return view_of(e.on_device.data(), e.dtype, e.n);
+}
 View1 ParamStore::slab() const { return view_of(weights_.data(), acc(), size_); }
 View1 ParamStore::gradient_slab() const { return view_of(gradients_.data(), acc(), size_); }
 
+View1 ParamStore::shadow() const {
+  return shadow_ ? view_of(shadow_.data(), DType::bf16, shadow_size_) : View1{};
+}
+
 void ParamStore::cast_shadow(const Exec& exec) const {
-  if (act_ != DType::bf16) return;
-  for (size_t i = 0; i < entries_.size(); ++i) {
-    const Entry& e = entries_[i];
-    if (e.columns == 0) continue;
-    add_scaled(exec,
-               {.y = weight({int(i)}), .x = view_of(at(weights_, e), acc(), e.rows, e.columns)});
-  }
+  if (act_ == DType::bf16)
+    exchange(exec, {.theta = slab(), .shadow = shadow(), .pieces = piece_table(pieces_)});
+}
+
+std::vector<SlabPiece> ParamStore::pieces(
+    const std::function<int(const Entry&)>& clip_group) const {
+  std::vector<SlabPiece> all;
+  for (const Entry& e : entries_)
+    for (int64_t first = 0; first < e.size(); first += kPieceEntries) {
+      SlabPiece piece{};
+      piece.offset = uint64_t(e.offset + first);
+      piece.count = uint32_t(std::min(kPieceEntries, e.size() - first));
+      piece.group = clip_group ? uint32_t(clip_group(e)) : 0;
+      if (e.columns > 0) {
+        piece.shadow = uint64_t(e.shadow_offset + first / e.columns * e.shadow_ld);
+        piece.columns = uint32_t(e.columns);
+        piece.column = uint32_t(first % e.columns);
+      }
+      all.push_back(piece);
+    }
+  std::stable_sort(all.begin(), all.end(),
+                   [](const SlabPiece& a, const SlabPiece& b) { return a.group < b.group; });
+  return all;
+}
+
+Buffer ParamStore::to_device(const Backend& backend, const std::vector<SlabPiece>& pieces) {
+  Buffer table(backend.device(), MemoryKind::device, pieces.size() * sizeof(SlabPiece));
+  backend.stream().copy(table.data(), pieces.data(), table.bytes());
+  backend.stream().synchronize();
+  return table;
+}
+
+View2 ParamStore::piece_table(const Buffer& table) {
+  return view_of(table.as<uint64_t>(), int64_t(table.bytes() / sizeof(SlabPiece)), kPieceWords);
 }
 
 int64_t ParamStore::parameters() const {

@@ -2,7 +2,7 @@
 // update and checkpoint are one pass each.
 //
 // The slabs are in the accumulate type (f32, or f64 in an f64 model). Where the model computes in
-// bf16 a bf16 shadow of the weights is what ops read; it is recast after every update.
+// bf16 a bf16 shadow of the weights is what ops read; every update writes it in the same pass.
 #pragma once
 
 #include <functional>
@@ -12,6 +12,7 @@
 #include "host/device/backend.h"
 #include "host/memory/buffer.h"
 #include "kernels/base/view.h"
+#include "kernels/update/pieces.h"
 
 namespace unroll {
 
@@ -30,11 +31,18 @@ struct Param {
   int index = -1;
   explicit operator bool() const { return index >= 0; }
 };
+// A handle to a vector that no update changes: bounds of word classes, the tables of a sampler.
+struct Constant {
+  int index = -1;
+};
 
 class ParamStore {
  public:
   // Declares a matrix [rows,columns], or a vector of `rows` if columns is 0. Names are PyTorch's.
   Param add(const std::string& name, int64_t rows, int64_t columns, const Init& init);
+
+  // Declares a constant vector: i32 or u32 as `dtype` says, or f64 for the accumulate type.
+  Constant add_constant(DType dtype, std::vector<double> values);
 
   // Reserves the slabs and sets every weight. `act` is the type that ops compute in.
   void materialize(const Backend& backend, DType act, uint64_t seed);
@@ -46,8 +54,10 @@ class ParamStore {
   View1 vector(Param p) const;    // [rows]          acc: biases are never rounded
   View2 gradient(Param p) const;  // [rows,columns]  acc
   View1 vector_gradient(Param p) const;
-  View1 slab() const;  // all weights, padding between them zero
+  View1 constant(Constant c) const;  // as declared
+  View1 slab() const;                // all weights, padding between them zero
   View1 gradient_slab() const;
+  View1 shadow() const;  // bf16 rows of all matrices; not given unless act() is bf16
 
   // Recasts the bf16 shadow from the slab; nothing where there is none.
   void cast_shadow(const Exec& exec) const;
@@ -61,7 +71,12 @@ class ParamStore {
     int64_t size() const { return rows * (columns ? columns : 1); }
   };
   const std::vector<Entry>& entries() const { return entries_; }
-  int64_t parameters() const;     // without padding
+  // The slab in pieces, by rising clip group, for the passes of kernels/update; without groups all
+  // are in group 0.
+  std::vector<SlabPiece> pieces(const std::function<int(const Entry&)>& clip_group = {}) const;
+  static Buffer to_device(const Backend& backend, const std::vector<SlabPiece>& pieces);
+  static View2 piece_table(const Buffer& table);  // as ops take it
+  int64_t parameters() const;                     // without padding
   size_t bytes(DType act) const;  // of slabs and shadow, once materialised with `act`
   bool has(const std::string& name) const;
 
@@ -75,7 +90,14 @@ class ParamStore {
   DType act_ = DType::f32;
   std::vector<Entry> entries_;
   int64_t size_ = 0, shadow_size_ = 0;  // elements
-  Buffer weights_, gradients_, shadow_;
+  struct ConstantEntry {
+    DType dtype;
+    std::vector<double> values;  // empty once they are on the device
+    int64_t n = 0;
+    Buffer on_device;
+  };
+  std::vector<ConstantEntry> constants_;
+  Buffer weights_, gradients_, shadow_, pieces_;
 };
 
 }  // namespace unroll

@@ -1,11 +1,12 @@
-// x = E[ids]: [T,B] token ids to [T,B,E] vectors; the gradient adds rows of E. See
-// kernels/embedding.
+// x = E[ids]: [T,B] token ids to [T,B,E] vectors; the gradient adds rows of E. With p above 0, and
+// where the tape has noise, whole rows of E are dropped for the chunk and the others scaled. See
+// kernels/embedding and kernels/regularize/row_dropout.h.
 #pragma once
 
 #include "host/tape/tape.h"
 
 namespace unroll {
 
-Var embedding(Tape& tape, Param E, const View1& ids, int T, int B);
+Var embedding(Tape& tape, Param E, const View1& ids, int T, int B, double p = 0);
 
 }  // namespace unroll

@@ -1,25 +1,25 @@
 #include "host/ops/linear_softmax_xent.h"
 
-#include <algorithm>
-
 #include "kernels/elementwise/add.h"
-#include "kernels/heads/linear_softmax_xent.h"
 
 namespace unroll {
 
 Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const View1& target,
-                           const View1& weight, size_t logits_bytes) {
+                           const View1& weight, size_t logits_bytes, const XentOptions& options) {
   const View2 rows = x.matrix();
   const View2 weights = tape.params().weight(W);
-  const int N = int(rows.n[0]), D = int(rows.n[1]), V = int(weights.n[0]);
+  const int64_t N = rows.n[0], D = rows.n[1], V = weights.n[0];
   Tensor nll = tape.tensor(tape.acc(), {N});
   LinearSoftmaxXent args{.loss = nll.view<1>(),
                          .x = rows,
                          .W = weights,
                          .b = tape.params().vector(b),
-                         .target = target};
+                         .target = target,
+                         .options = options};
   Tensor dx;
-  if (tape.mode().record) {
+  if (!tape.mode().record) {
+    args.options.label_smoothing = args.options.z_loss = 0;
+  } else {
     dx = x.value().like(tape.arena());
     const GradientSink<2> dW = tape.gradient_sink(W);
     const GradientSink<1> db = tape.vector_gradient_sink(b);
@@ -31,14 +31,10 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
     args.dloss = weight;
   }
   {
-    // As many rows at once as the budget holds, in equal chunks.
-    const auto bytes = [&](int n) {
-      return linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), n, D, V);
-    };
-    int chunks = 1;
-    while (chunks < N && bytes((N + chunks - 1) / chunks) > logits_bytes) ++chunks;
     Tensor holder;
-    args.scratch = tape.scratch(holder, bytes((N + chunks - 1) / chunks));
+    args.scratch =
+        tape.scratch(holder, linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), N, D, V,
+                                                               tape.mode().record, logits_bytes));
     linear_softmax_xent(tape.exec(), args);
   }
   tape.record("linear_softmax_xent", [dx, slot = x.slot()](Tape& t) {
@@ -52,12 +48,14 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
   return nll;
 }
 
-Tensor linear_log_softmax(Tape& tape, const Var& x, Param W, Param b) {
+Tensor linear_log_softmax(Tape& tape, const Var& x, Param W, Param b, double soft_cap) {
   const View2 weights = tape.params().weight(W);
   Tensor log_p = tape.tensor(tape.acc(), {x.matrix().n[0], weights.n[0]});
-  linear_log_softmax(
-      tape.exec(),
-      {.log_p = log_p.view<2>(), .x = x.matrix(), .W = weights, .b = tape.params().vector(b)});
+  linear_log_softmax(tape.exec(), {.log_p = log_p.view<2>(),
+                                   .x = x.matrix(),
+                                   .W = weights,
+                                   .b = tape.params().vector(b),
+                                   .soft_cap = soft_cap});
   return log_p;
 }
 

@@ -4,6 +4,7 @@
 
 #include "host/ops/dropout.h"
 #include "host/ops/linear.h"
+#include "host/ops/weight_drop.h"
 #include "kernels/elementwise/add.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/recurrent/carry_state.h"
@@ -23,11 +24,12 @@ View2 columns(const View2& m, int64_t first, int64_t count) {
 }  // namespace
 
 Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& p, const Var& x,
-                    const LayerState& state, const View1& keep, const View1& lengths,
-                    bool reverse) {
+                    const LayerState& state, const View1& keep, const View1& lengths, bool reverse,
+                    double weight_drop, Schedule schedule) {
   const CellInfo& info = info_of(cell);
   const ParamStore& params = tape.params();
-  const View2 R = params.weight(p.R);
+  const DroppedWeight dropped = unroll::weight_drop(tape, p.R, weight_drop);
+  const View2 R = dropped.R;
   const int64_t T = x.value().extent(0), B = x.value().extent(1), H = R.n[1];
   const int64_t in_slot = reverse ? T : 0, out_slot = reverse ? 0 : T;
 
@@ -51,6 +53,7 @@ Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& p, const Var& 
     const Scratch scratch = tape.scratch(
         holder, recurrent_scratch_bytes(tape.exec(), cell, tape.act(), int(T), int(B), int(H)));
     recurrent_forward(tape.exec(), {.cell = cell,
+                                    .schedule = schedule,
                                     .reverse = reverse,
                                     .h = h.view<3>(),
                                     .c = view3(c),
@@ -77,6 +80,7 @@ Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& p, const Var& 
       const Scratch scratch = t.scratch(
           holder, recurrent_scratch_bytes(t.exec(), cell, t.act(), int(T), int(B), int(H)));
       recurrent_backward(t.exec(), {.cell = cell,
+                                    .schedule = schedule,
                                     .reverse = reverse,
                                     .dWx = dWx.view<3>(),
                                     .dRh = dRh.view<3>(),
@@ -84,24 +88,25 @@ Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& p, const Var& 
                                     .h = h.view<3>(),
                                     .c = view3(c),
                                     .saved = view3(saved),
-                                    .R = t.params().weight(p.R),
+                                    .R = dropped.R,
                                     .lengths = lengths,
                                     .scratch = scratch});
     }
-    const GradientSink<2> dR = t.gradient_sink(p.R);
     const GradientSink<1> db_W = t.vector_gradient_sink(p.b_W);
     const GradientSink<1> db_R = t.vector_gradient_sink(p.b_R);
-    recurrent_weight_gradients(t.exec(), {.cell = cell,
-                                          .reverse = reverse,
-                                          .dR = dR.view,
-                                          .db_W = db_W.view,
-                                          .db_R = db_R.view,
-                                          .to_dR = dR.mode,
-                                          .to_db_W = db_W.mode,
-                                          .to_db_R = db_R.mode,
-                                          .dWx = dWx.view<3>(),
-                                          .dRh = dRh.view<3>(),
-                                          .h = h.view<3>()});
+    weight_drop_gradient(t, p.R, dropped, [&](const GradientSink<2>& dR) {
+      recurrent_weight_gradients(t.exec(), {.cell = cell,
+                                            .reverse = reverse,
+                                            .dR = dR.view,
+                                            .db_W = db_W.view,
+                                            .db_R = db_R.view,
+                                            .to_dR = dR.mode,
+                                            .to_db_W = db_W.mode,
+                                            .to_db_R = db_R.mode,
+                                            .dWx = dWx.view<3>(),
+                                            .dRh = dRh.view<3>(),
+                                            .h = h.view<3>()});
+    });
     const GradientSink<2> dW = t.gradient_sink(p.W);
     gemm(t.exec(), {.C = dW.view,
                     .A = dWx.matrix(),
@@ -146,13 +151,15 @@ Var bidirectional_layer(Tape& tape, Cell cell, const RecurrentParams& forward,
 
 Var recurrent_stack(Tape& tape, const RecurrentStack& stack, const Var& x, const State& state,
                     const View1& keep, const View1& lengths) {
-  Var in = dropout(tape, x, stack.dropout, stack.locked);
+  Var y = x;
   for (size_t l = 0; l < stack.layers.size(); ++l) {
-    Var out = recurrent_layer(tape, stack.cell, stack.layers[l], in, state[l], keep, lengths);
-    if (stack.residual && out.value().extent(2) == in.value().extent(2)) out = add(tape, out, in);
-    in = dropout(tape, out, stack.dropout, stack.locked);
+    const Var in =
+        dropout(tape, y, l == 0 ? stack.dropout_input : stack.dropout_hidden, stack.locked);
+    y = recurrent_layer(tape, stack.cell, stack.layers[l], in, state[l], keep, lengths, false,
+                        stack.weight_drop, stack.schedule);
+    if (stack.residual && y.value().extent(2) == in.value().extent(2)) y = add(tape, y, in);
   }
-  return in;
+  return y;
 }
 
 }  // namespace unroll

@@ -6,7 +6,7 @@
 namespace unroll {
 
 double learning_rate(const Config& config, int64_t epoch) {
-  if (config.schedule != "zaremba") return config.lr;
+  if (config.lr_schedule != "zaremba") return config.lr;
   return config.lr /
          std::pow(config.lr_decay, double(std::max<int64_t>(0, epoch + 1 - config.lr_hold)));
 }

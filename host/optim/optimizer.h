@@ -1,43 +1,68 @@
-// An update rule with its slots: SGD or Adam over the whole weight slab, clipping included. Two
-// launches for the whole model, and no host read in between. See kernels/update.
+// An update rule with its slots over the whole weight slab, clipping included: three launches for
+// the whole model, and no host read in between. See kernels/update.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "host/device/backend.h"
+#include "host/io/config.h"
 #include "host/memory/buffer.h"
 #include "host/memory/param_store.h"
+#include "kernels/update/update.h"
 
 namespace unroll {
 
-struct OptimizerSettings {
-  enum class Rule { sgd, adam } rule = Rule::sgd;
-  double decay = 0;  // weight decay, added after clipping
-  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+// Weights whose gradient is clipped by a norm of their own.
+struct ClipGroup {
+  std::string pattern;  // of names, as a shell's: "rnn.*"
+  double clip = -1;     // bound; 0: not clipped; below 0: UpdateInputs::clip
 };
+
+struct OptimizerSettings {
+  using Rule = UpdateRule;
+  Rule rule = Rule::sgd;
+  double decay = 0;  // weight decay, added after clipping
+  double momentum = 0.9;
+  bool nesterov = false;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double accumulator = 0;  // Adagrad: what the sums of squares start from
+  // A weight is in the first group that its name matches; those in none are one more group.
+  std::vector<ClipGroup> clip_groups;
+};
+
+// What the configuration asks for; "nt-asgd" is ASGD, whose mean the trainer starts. Throws a usage
+// Error for clip_groups that cannot be read.
+OptimizerSettings optimizer_settings(const Config& config);
 
 class Optimizer {
  public:
+  // Throws a usage Error where a clip group holds no weight.
   Optimizer(const Backend& backend, const ParamStore& params, const OptimizerSettings& settings);
 
-  // Reads learning rate, clip and step number from `inputs` (UpdateInputs, f64, on the device) and
-  // the squared gradient norm from `norm2`; writes the weights and, for bf16, their shadow.
-  void update(const Exec& exec, const ParamStore& params, const View1& norm2,
-              const View1& inputs) const;
+  // Clips and updates. Reads learning rate and clip from `inputs` (UpdateInputs, f64, on the
+  // device); writes the weights and, for bf16, their shadow. scratch: scratch_bytes().
+  void update(const Exec& exec, const ParamStore& params, const View1& inputs,
+              const Scratch& scratch) const;
+  size_t scratch_bytes() const;
+  // [1] f64 on the device: squared norm of the whole gradient of the last update, before clipping.
+  View1 norm2() const;
 
-  // What a checkpoint has to keep, by name; each as long as the weight slab, in the accumulate
-  // type.
+  // ASGD: the mean starts anew, from the weights as they are.
+  void begin_mean(const Backend& backend, const ParamStore& params) const;
+  // ASGD: swaps the contents of the weights and of their mean; again to swap them back.
+  void swap_mean(const Exec& exec, const ParamStore& params) const;
+
+  // What a checkpoint has to keep, by name.
   struct Slot {
     std::string name;
     const Buffer* memory;
   };
   std::vector<Slot> slots() const;
-  static size_t bytes(const OptimizerSettings& settings, const ParamStore& params, DType act);
 
  private:
   OptimizerSettings settings_;
-  Buffer m_, v_;
+  Buffer a_, b_, counts_, scales_, pieces_, group_first_, clips_;
 };
 
 }  // namespace unroll

@@ -25,48 +25,25 @@ NeuralScorer::NeuralScorer(const Backend& backend, const LanguageModel& model,
       reset_(reset),
       shape_(shape),
       state_(backend, model.state_shape(), reset == Reset::line ? shape.B : 1, params.act()),
-      last_(vocab.eos()) {
+      stream_(vocab.eos()) {
   if (shape.B < 1 || shape.T < 1)
     throw Error(ErrorKind::usage, "--batch " + std::to_string(shape.B) + " and --bptt " +
                                       std::to_string(shape.T) + ": both have to be at least 1");
 }
 
 std::vector<NatsLine> NeuralScorer::score(const std::vector<TokenLine>& lines) {
+  if (reset_ == Reset::line) return score_lines(lines);
+  std::vector<double> nats;
+  nats.reserve(count_tokens(lines));
+  stream_.walk(lines, shape_.B * shape_.T, [&](const HostChunk& chunk, size_t) {
+    for (const double x : scheduler_.score(chunk, state_)) nats.push_back(x);
+  });
+  return split_by_lines(lines, nats);
+}
+
+std::vector<NatsLine> NeuralScorer::score_lines(const std::vector<TokenLine>& lines) {
   std::vector<NatsLine> nats(lines.size());
   for (size_t i = 0; i < lines.size(); ++i) nats[i].resize(lines[i].size());
-  if (reset_ == Reset::never)
-    score_stream(lines, nats);
-  else
-    score_lines(lines, nats);
-  return nats;
-}
-
-void NeuralScorer::score_stream(const std::vector<TokenLine>& lines, std::vector<NatsLine>& nats) {
-  HostChunk chunk;
-  chunk.B = 1;
-  std::vector<double*> where;
-  const auto flush = [&] {
-    if (chunk.target.empty()) return;
-    chunk.T = int(chunk.target.size());
-    chunk.keep = {fresh_ ? 0 : 1};
-    const std::vector<double> scores = scheduler_.score(chunk, state_);
-    for (size_t i = 0; i < where.size(); ++i) *where[i] = scores[i];
-    fresh_ = false;
-    chunk.input.clear();
-    chunk.target.clear();
-    where.clear();
-  };
-  for (size_t i = 0; i < lines.size(); ++i)
-    for (size_t j = 0; j < lines[i].size(); ++j) {
-      chunk.input.push_back(last_);
-      chunk.target.push_back(last_ = lines[i][j]);
-      where.push_back(&nats[i][j]);
-      if (int(chunk.target.size()) == shape_.B * shape_.T) flush();
-    }
-  flush();
-}
-
-void NeuralScorer::score_lines(const std::vector<TokenLine>& lines, std::vector<NatsLine>& nats) {
   // Lines of about the same length side by side; a line longer than T is walked in several chunks.
   std::vector<size_t> order(lines.size());
   std::iota(order.begin(), order.end(), size_t(0));
@@ -100,6 +77,7 @@ void NeuralScorer::score_lines(const std::vector<TokenLine>& lines, std::vector<
       }
     }
   }
+  return nats;
 }
 
 NeuralNextWord::NeuralNextWord(const Backend& backend, const LanguageModel& model,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "host/score/token_scorer.h"
+#include "host/score/token_stream.h"
 #include "host/train/scheduler.h"
 
 namespace unroll {
@@ -33,16 +34,14 @@ class NeuralScorer final : public TokenScorer {
   int64_t tokens_at_once() const override { return int64_t(shape_.B) * shape_.T * 8; }
 
  private:
-  void score_stream(const std::vector<TokenLine>& lines, std::vector<NatsLine>& nats);
-  void score_lines(const std::vector<TokenLine>& lines, std::vector<NatsLine>& nats);
+  std::vector<NatsLine> score_lines(const std::vector<TokenLine>& lines);
 
   Scheduler& scheduler_;
   const Vocab& vocab_;
   Reset reset_;
   ScoringShape shape_;
   State state_;
-  int32_t last_;       // the token read before the next one
-  bool fresh_ = true;  // the next chunk starts from the zero state
+  TokenStream stream_;
 };
 
 class NeuralNextWord final : public NextWord {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "host/io/metrics.h"
 #include "kernels/base/error.h"
@@ -26,14 +27,30 @@ size_t resident_bytes() {
   return size_t(resident) * size_t(sysconf(_SC_PAGESIZE));
 }
 
-[[noreturn]] void refuse(const Device& device, size_t need, size_t have, const std::string& parts) {
+// What a setting would make smaller.
+struct Remedy {
+  size_t bytes;
+  const char* flag;
+};
+
+[[noreturn]] void refuse(const Device& device, size_t need, size_t have, const std::string& parts,
+                         std::vector<Remedy> remedies) {
+  std::stable_sort(remedies.begin(), remedies.end(),
+                   [](const Remedy& a, const Remedy& b) { return a.bytes > b.bytes; });
   throw Error(ErrorKind::resource,
               "this run does not fit " + device.name() + ": it needs " + human_bytes(double(need)) +
-                  " (" + parts + "), " + human_bytes(double(have)) +
-                  " are free; lower --batch, --bptt, --hidden or --vocab-size, or --logits-memory");
+                  " (" + parts + "), " + human_bytes(double(have)) + " are free; lower " +
+                  remedies[0].flag + ", " + remedies[1].flag + " or " + remedies[2].flag);
 }
 
 }  // namespace
+
+size_t logits_budget(int64_t setting, const Device& device) {
+  if (setting > 0) return size_t(setting);
+  if (device.kind() == DeviceKind::cuda)
+    return std::min(size_t(16) << 30, device.free_memory_bytes() / 4);
+  return size_t(256) << 20;
+}
 
 MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
                                const LanguageModel& model, Scheduler& scheduler,
@@ -45,10 +62,10 @@ MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
   e.activations =
       std::max(scheduler.measure(true, needs.T, needs.B, needs.sentences, carried),
                scheduler.measure(false, needs.eval_T, needs.eval_lanes, needs.sentences, valid));
-  const View2 W_o = params.weight({0});
-  e.logits = std::min(needs.logits_bytes, linear_softmax_xent_scratch_bytes(
-                                              backend.exec(), params.act(), needs.T * needs.B,
-                                              int(W_o.n[1]), model.vocabulary_size()));
+  const View2 W = params.weight({0});  // embedding: as wide as a tied output layer
+  e.logits =
+      linear_softmax_xent_scratch_bytes(backend.exec(), params.act(), int64_t(needs.T) * needs.B,
+                                        W.n[1], model.vocabulary_size(), true, needs.logits_bytes);
   e.buffers =
       needs.states + scheduler.persistent_bytes() + (cpu ? kCpuLibraryBytes : kCudaWorkspaceBytes);
   // Weights, slots and states stand by now, on a GPU the buffers too: what is in use beyond them is
@@ -63,12 +80,18 @@ MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
 void require_memory(const Backend& backend, const MemoryEstimate& e) {
   const size_t free = backend.device().free_memory_bytes();
   const size_t still = e.activations + e.buffers;  // the rest is allocated by now
-  if (still > free)
-    refuse(backend.device(), still, free,
-           "activations " + human_bytes(double(e.activations)) + ", of these logits up to " +
-               human_bytes(double(e.logits)) + ", buffers " + human_bytes(double(e.buffers)) +
-               ", beside weights " + human_bytes(double(e.weights)) + " and optimiser " +
-               human_bytes(double(e.optimizer)));
+  if (still <= free) return;
+  const size_t logits = std::min(e.logits, e.activations), hidden = e.activations - logits;
+  const size_t weights = e.weights + e.optimizer;
+  refuse(backend.device(), still, free,
+         "activations " + human_bytes(double(hidden)) + ", logits " + human_bytes(double(logits)) +
+             ", buffers " + human_bytes(double(e.buffers)) + ", beside weights " +
+             human_bytes(double(e.weights)) + " and optimiser " + human_bytes(double(e.optimizer)),
+         {{logits, "--logits-memory"},
+          {hidden, "--batch"},
+          {hidden, "--bptt"},
+          {weights, "--hidden"},
+          {weights, "--vocab-size"}});
 }
 
 void require_weights(const Device& device, const ParamStore& params, DType act, int slots) {
@@ -78,7 +101,8 @@ void require_weights(const Device& device, const ParamStore& params, DType act, 
   if (need > free)
     refuse(device, need, free,
            "weights and gradients " + human_bytes(double(weights)) + ", optimiser " +
-               human_bytes(double(size_t(slots) * slab)));
+               human_bytes(double(size_t(slots) * slab)),
+           {{need, "--vocab-size"}, {need, "--hidden"}, {need, "--emb"}});
 }
 
 }  // namespace unroll

@@ -13,6 +13,10 @@ struct MemoryNeeds {
   size_t optimizer = 0, states = 0, logits_bytes = 0;
 };
 
+// The bytes that logits may take: `setting`, or where that is 0, 256 MiB on a CPU and a quarter of
+// the free memory, at most 16 GiB, on a GPU.
+size_t logits_budget(int64_t setting, const Device& device);
+
 // Weights and slots as they are, activations from measuring runs of the very program.
 MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
                                const LanguageModel& model, Scheduler& scheduler,

@@ -6,6 +6,7 @@
 
 #include "host/tape/tape.h"
 #include "host/train/state.h"
+#include "kernels/recurrent/schedule.h"
 
 namespace unroll {
 
@@ -18,6 +19,7 @@ struct Chunk {
   View1 lengths{};  // [B]    i32; left out when every lane is full
   View1 keep;       // [B]    i32: 1 carries the state in, 0 starts from zero
   size_t logits_bytes = size_t(256) << 20;  // how much memory logits may take
+  std::vector<int64_t> room{};  // for rows of each cluster of words; empty: for all rows in each
 };
 
 class LanguageModel {
@@ -32,6 +34,14 @@ class LanguageModel {
   // log p of every word: [T*B,V].
   virtual Tensor log_probabilities(Tape& tape, const Var& hidden) const = 0;
   virtual int vocabulary_size() const = 0;
+  // Sizes that depend on a chunk's targets, for an output layer that has such: a captured step
+  // holds for chunks of the same shape and room. Empty where it has none.
+  virtual std::vector<int64_t> room(const std::vector<int32_t>& /*target*/) const { return {}; }
+  // How each recurrent layer walks through chunks of this size, and why. Throws a usage Error where
+  // the schedule asked for cannot run.
+  virtual std::vector<ScheduleChoice> schedules(const Exec&, DType, int /*T*/, int /*B*/) const {
+    return {};
+  }
 };
 
 }  // namespace unroll

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "kernels/elementwise/add.h"
-#include "kernels/update/global_norm.h"
 #include "kernels/update/step_metrics.h"
 
 namespace unroll {
@@ -28,7 +27,6 @@ Scheduler::Scheduler(const Backend& backend, const LanguageModel& model, const P
     backend.stream().fill_zero(b.data(), bytes);
     return b;
   };
-  norm2_ = on_device(sizeof(double));
   slot_ = on_device(sizeof(uint64_t));
   ring_ = on_device(kRing * kStepMetrics * sizeof(double));
   ring_copy_ = Buffer(backend.device(), MemoryKind::pinned, ring_.bytes());
@@ -41,14 +39,15 @@ void Scheduler::append_figures(const Exec& exec, const Tensor& nll, const Chunk&
                       .slot = view_of(slot_.as<uint64_t>(), 1),
                       .loss = nll.view<1>(),
                       .target = chunk.target,
-                      .norm2 = with_norm ? view_of(norm2_.as<double>(), 1) : View1{}});
+                      .norm2 = with_norm ? optimizer_->norm2() : View1{}});
 }
 
 void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   Chunk chunk = inputs_.chunk(key.T, key.B, key.has_lengths);
   chunk.logits_bytes = options_.logits_bytes;
+  chunk.room = key.room;
   const bool training = key.kind == Kind::train;
-  const Mode mode = training ? Mode::training() : Mode::evaluation();
+  const Mode mode = training ? Mode::training() : Mode{key.record, key.noise};
   Tape tape(exec, arena_, params_, mode, inputs_.mask_counter(), !key.first);
 
   if (key.kind == Kind::next_word) {
@@ -59,24 +58,24 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   }
   const Tensor nll = [&] {
     const Var hidden = model_.hidden(tape, chunk, state);
-    return model_.loss(tape, hidden, chunk);
+    Tensor loss = model_.loss(tape, hidden, chunk);
+    if (key.hook) key.hook->scored(tape, hidden, chunk);
+    return loss;
   }();
   if (key.kind == Kind::score) {
     const int64_t N = int64_t(key.T) * key.B;
     add_scaled(exec, {.y = view_of(output_.data(), params_.acc(), 1, N),
                       .x = view_of(nll.view<1>().data, params_.acc(), 1, N)});
+    if (!key.record) return;
+    tape.backward();
+    if (key.hook) key.hook->differentiated(exec);
     return;
   }
   if (training) tape.backward();
   if (training && key.last) {
-    const View1 norm2 = view_of(norm2_.as<double>(), 1);
-    {
-      Tensor holder;
-      const Scratch scratch =
-          tape.scratch(holder, global_norm_scratch_bytes(params_.gradient_slab().n[0]));
-      global_norm(exec, {.norm2 = norm2, .g = params_.gradient_slab(), .scratch = scratch});
-    }
-    optimizer_->update(exec, params_, norm2, inputs_.update_inputs());
+    Tensor holder;
+    const Scratch scratch = tape.scratch(holder, optimizer_->scratch_bytes());
+    optimizer_->update(exec, params_, inputs_.update_inputs(), scratch);
   }
   append_figures(exec, nll, chunk, training && key.last);
 }
@@ -92,15 +91,21 @@ size_t Scheduler::measure(bool training, int T, int B, bool has_lengths, const S
                  state);
 }
 
+void Scheduler::reserve(size_t bytes) {
+  if (bytes <= arena_.capacity()) return;
+  backend_.stream().synchronize();
+  drop_graphs();  // they hold addresses of the old slab
+  arena_.reserve(bytes);
+}
+
+void Scheduler::reserve(bool training, int T, int B, bool has_lengths, const State& state) {
+  reserve(measure(training, T, B, has_lengths, state));
+}
+
 void Scheduler::run(const Key& key, const State& state) {
   Program& program = programs_[key];
   if (program.uses == 0) {
-    const size_t bytes = measure(key, state);
-    if (bytes > arena_.capacity()) {
-      backend_.stream().synchronize();
-      drop_graphs();  // they hold addresses of the old slab
-      arena_.reserve(bytes);
-    }
+    reserve(measure(key, state));
   }
   // The first time runs eagerly and lets libraries set themselves up; that is a step like any
   // other.
@@ -119,7 +124,8 @@ void Scheduler::train(const HostChunk& chunk, const State& state, const StepScal
   UNROLL_CHECK(optimizer_ != nullptr, "a scheduler without an optimizer is asked to train");
   if (issued_ - read_ == kRing) drain();
   inputs_.send(backend_, chunk, scalars);
-  run({Kind::train, chunk.T, chunk.B, !chunk.lengths.empty(), first, last, state.memory().data()},
+  run({Kind::train, chunk.T, chunk.B, !chunk.lengths.empty(), first, last, state.memory().data(),
+       false, false, nullptr, model_.room(chunk.target)},
       state);
   ++issued_;
 }
@@ -127,17 +133,20 @@ void Scheduler::train(const HostChunk& chunk, const State& state, const StepScal
 void Scheduler::evaluate(const HostChunk& chunk, const State& state, const StepScalars& scalars) {
   if (issued_ - read_ == kRing) drain();
   inputs_.send(backend_, chunk, scalars);
-  run({Kind::evaluate, chunk.T, chunk.B, !chunk.lengths.empty(), true, true, state.memory().data()},
+  run({Kind::evaluate, chunk.T, chunk.B, !chunk.lengths.empty(), true, true, state.memory().data(),
+       false, false, nullptr, model_.room(chunk.target)},
       state);
   ++issued_;
 }
 
-std::vector<double> Scheduler::score(const HostChunk& chunk, const State& state) {
+std::vector<double> Scheduler::score(const HostChunk& chunk, const State& state,
+                                     const ScorePass& pass) {
   const int64_t N = int64_t(chunk.T) * chunk.B;
   const size_t bytes = size_t(options_.max_tokens) * size_of(params_.acc());
   reserve_output(bytes);
-  inputs_.send(backend_, chunk, {});
-  run({Kind::score, chunk.T, chunk.B, !chunk.lengths.empty(), true, true, state.memory().data()},
+  inputs_.send(backend_, chunk, pass.scalars);
+  run({Kind::score, chunk.T, chunk.B, !chunk.lengths.empty(), true, true, state.memory().data(),
+       pass.mode.record, pass.mode.noise, pass.hook, model_.room(chunk.target)},
       state);
   return read_output(N);
 }
@@ -207,7 +216,7 @@ size_t Scheduler::graphs() const {
 }
 size_t Scheduler::graph_nodes() const { return last_captured_ ? last_captured_->graph.nodes() : 0; }
 size_t Scheduler::persistent_bytes() const {
-  return inputs_.bytes() + ring_.bytes() + output_.bytes() + norm2_.bytes() + slot_.bytes();
+  return inputs_.bytes() + ring_.bytes() + output_.bytes() + slot_.bytes();
 }
 
 }  // namespace unroll

@@ -32,6 +32,23 @@ struct StepFigures {
   double norm2;   // squared norm of the whole gradient before clipping; 0 in evaluation
 };
 
+// What else is done with a chunk that is scored, on the device and as part of the same program.
+class ScoreHook {
+ public:
+  virtual ~ScoreHook() = default;
+  // After the losses. `hidden` is what the output layer read.
+  virtual void scored(Tape& /*tape*/, const Var& /*hidden*/, const Chunk& /*chunk*/) {}
+  // After the backward pass of a pass that records: the gradients of all weights lie in their slab.
+  virtual void differentiated(const Exec& /*exec*/) {}
+};
+
+// How a chunk is scored where that is more than reading it.
+struct ScorePass {
+  Mode mode = Mode::evaluation();
+  StepScalars scalars{};      // masks where there is noise, weights of tokens where it records
+  ScoreHook* hook = nullptr;  // borrowed until the scheduler's end
+};
+
 class Scheduler {
  public:
   struct Options {
@@ -51,7 +68,7 @@ class Scheduler {
   // Scores a chunk; its figures go to the ring.
   void evaluate(const HostChunk& chunk, const State& state, const StepScalars& scalars = {});
   // Scores a chunk and waits: -log p of every token in nats, [T*B], 0 where the target is negative.
-  std::vector<double> score(const HostChunk& chunk, const State& state);
+  std::vector<double> score(const HostChunk& chunk, const State& state, const ScorePass& pass = {});
   // Feeds one token per lane and waits: log p of every next word, [B,V].
   std::vector<double> next_word(const std::vector<int32_t>& tokens,
                                 const std::vector<int32_t>& keep, const State& state);
@@ -61,6 +78,9 @@ class Scheduler {
 
   // Bytes of the arena that one step of this shape needs, without running it.
   size_t measure(bool training, int T, int B, bool has_lengths, const State& state);
+
+  // Makes room for steps of this shape and all shorter ones, so that captured graphs can stay.
+  void reserve(bool training, int T, int B, bool has_lengths, const State& state);
 
   size_t arena_bytes() const { return arena_.capacity(); }
   size_t graphs() const;            // captured so far
@@ -73,7 +93,10 @@ class Scheduler {
     Kind kind;
     int T, B;
     bool has_lengths, first, last;
-    const void* state;  // a graph holds the state's addresses
+    const void* state;                   // a graph holds the state's addresses
+    bool record = false, noise = false;  // of a score
+    ScoreHook* hook = nullptr;
+    std::vector<int64_t> room{};  // as the model gives it for the chunk's targets
     auto operator<=>(const Key&) const = default;
   };
   struct Program {
@@ -82,6 +105,7 @@ class Scheduler {
   };
   void body(const Exec& exec, const Key& key, const State& state);
   size_t measure(const Key& key, const State& state);
+  void reserve(size_t bytes);
   void run(const Key& key, const State& state);
   void append_figures(const Exec& exec, const Tensor& nll, const Chunk& chunk, bool with_norm);
   void drain();
@@ -96,7 +120,7 @@ class Scheduler {
   Options options_;
   Arena arena_;
   StepInputs inputs_;
-  Buffer norm2_, ring_, slot_, ring_copy_, output_, output_copy_;
+  Buffer ring_, slot_, ring_copy_, output_, output_copy_;
   std::map<Key, Program> programs_;
   const Program* last_captured_ = nullptr;
   uint64_t issued_ = 0, read_ = 0;

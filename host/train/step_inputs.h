@@ -12,13 +12,13 @@
 #include "host/device/backend.h"
 #include "host/memory/buffer.h"
 #include "host/train/model.h"
-#include "kernels/update/update.h"
+#include "kernels/update/step_scales.h"
 
 namespace unroll {
 
 // The scalars of one step.
 struct StepScalars {
-  UpdateInputs update{};  // learning rate, clip, number of the update
+  UpdateInputs update{};  // learning rate, clip, whether the update is averaged
   uint64_t seed = 0;
   uint64_t mask_step = 0;  // distinct for every step that draws masks
   double weight = 1;       // of each scored token in the objective

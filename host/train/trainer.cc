@@ -20,7 +20,6 @@ namespace {
 
 constexpr double kReportEvery = 0.5;     // seconds between progress reports
 constexpr int64_t kNonfiniteLimit = 10;  // skipped updates in a row that mean divergence
-constexpr int kMaxRollbacks = 3;         // the third ends the run
 
 double now() {
   using namespace std::chrono;
@@ -29,17 +28,12 @@ double now() {
 
 }  // namespace
 
-Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config) {
+Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config), writer_(*setup.backend) {
   const Backend& backend = *s_.backend;
   source_ = training_source();
-  OptimizerSettings settings;
-  settings.rule =
-      config_.optimizer == "adam" ? OptimizerSettings::Rule::adam : OptimizerSettings::Rule::sgd;
-  settings.decay = config_.weight_decay;
-  settings.beta1 = config_.beta1;
-  settings.beta2 = config_.beta2;
-  settings.eps = config_.eps;
-  optimizer_ = std::make_unique<Optimizer>(backend, *s_.params, settings);
+  schedules_ =
+      s_.model->schedules(backend.exec(), s_.params->act(), source_->max_T(), int(config_.batch));
+  optimizer_ = std::make_unique<Optimizer>(backend, *s_.params, optimizer_settings(config_));
 
   const int B = int(config_.batch), lanes = int(config_.eval_batch);
   const int stream_T = B * int(config_.bptt), eval_T = std::max(8, int(config_.bptt));
@@ -47,7 +41,8 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config) {
   options.max_tokens = std::max({B * source_->max_T(), lanes * eval_T, stream_T});
   options.max_lanes = std::max(B, lanes);
   options.eager = config_.eager;
-  options.logits_bytes = size_t(config_.logits_memory);
+  logits_bytes_ = logits_budget(config_.logits_memory, backend.device());
+  options.logits_bytes = logits_bytes_;
   scheduler_ =
       std::make_unique<Scheduler>(backend, *s_.model, *s_.params, optimizer_.get(), options);
   const auto shapes = s_.model->state_shape();
@@ -56,6 +51,10 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config) {
   valid_state_ = State(backend, shapes, lanes, act);
   stream_state_ = State(backend, shapes, 1, act);
   check_memory();
+  // Sized once, for the longest chunk: graphs of shorter ones outlive it.
+  const bool lengths = config_.batching == "sentence";
+  scheduler_->reserve(true, source_->max_T(), B, lengths, carried_);
+  scheduler_->reserve(false, int(config_.bptt), lanes, lengths, valid_state_);
 }
 
 Trainer::~Trainer() = default;
@@ -74,7 +73,14 @@ void Trainer::check_memory() {
   for (const Optimizer::Slot& slot : optimizer_->slots()) needs.optimizer += slot.memory->bytes();
   needs.states =
       carried_.memory().bytes() + valid_state_.memory().bytes() + stream_state_.memory().bytes();
-  needs.logits_bytes = size_t(config_.logits_memory);
+  needs.logits_bytes = logits_bytes_;
+  // Snapshots for the files lie in host memory, which is the device's where that is the CPU.
+  const View1 slab = s_.params->slab();
+  const size_t model = size_t(slab.n[0]) * size_of(slab.dtype);
+  const size_t state = training_state_bytes(*s_.params, *optimizer_, carried_);
+  writer_.reserve(SnapshotWriter::Kind::model, model);
+  writer_.reserve(SnapshotWriter::Kind::state, state);
+  if (s_.backend->device().kind() == DeviceKind::cpu) needs.states += model + state;
   estimate_ = estimate_memory(*s_.backend, *s_.params, *s_.model, *scheduler_, carried_,
                               valid_state_, needs);
   require_memory(*s_.backend, estimate_);
@@ -89,7 +95,10 @@ std::unique_ptr<ChunkSource> Trainer::training_source() const {
     options.seed = uint64_t(config_.seed);
     return std::make_unique<Sentences>(*s_.data.train, options);
   }
-  return std::make_unique<Lanes>(*s_.data.train, B, T, LaneForm::train, "the training text");
+  std::optional<uint64_t> random_lengths;
+  if (config_.bptt_random) random_lengths = uint64_t(config_.seed);
+  return std::make_unique<Lanes>(*s_.data.train, B, T, LaneForm::train, "the training text",
+                                 random_lengths);
 }
 
 std::unique_ptr<ChunkSource> Trainer::evaluation_source(const Corpus& corpus, int lanes,
@@ -104,7 +113,9 @@ std::unique_ptr<ChunkSource> Trainer::evaluation_source(const Corpus& corpus, in
   return std::make_unique<Lanes>(corpus, lanes, T, LaneForm::evaluate, "the validation text");
 }
 
-double Trainer::rate() const { return learning_rate(config_, state_.epoch) * state_.lr_factor; }
+double Trainer::rate() const {
+  return learning_rate(config_, state_.epoch - state_.phase_epoch) * state_.lr_factor;
+}
 
 void Trainer::resume() {
   std::string warning;
@@ -120,7 +131,10 @@ void Trainer::train_chunk() {
   const bool last_of_epoch = state_.chunk + 1 == chunks_;
   const bool first = micro_ == 0, last = micro_ + 1 == config_.accum || last_of_epoch;
   StepScalars scalars;
-  scalars.update = {rate(), config_.clip, double(state_.step + 1)};
+  scalars.update = {rate(), config_.clip, state_.averaging ? 1.0 : 0.0};
+  // A mean over fewer steps weighs each of them more; a sum over time does not.
+  if (config_.bptt_random && config_.loss == "mean")
+    scalars.update.lr *= double(chunk_.T) / double(config_.bptt);
   scalars.seed = uint64_t(config_.seed);
   scalars.mask_step = uint64_t(state_.mask_step);
   // The objective sums over time and averages over lanes, or averages over both (recipe key
@@ -139,100 +153,33 @@ void Trainer::train_chunk() {
 
 bool Trainer::collect() {
   for (const StepFigures& step : scheduler_->take_figures()) {
-    if (std::isfinite(step.norm2)) {
+    if (!std::isfinite(step.norm2)) {
+      ++state_.skipped;
+      if (++state_.nonfinite < kNonfiniteLimit) continue;
+      roll_back(
+          fmt::format("the gradient was not finite for {} updates in a row", kNonfiniteLimit));
+      return false;
+    }
+    if (std::isfinite(step.nats)) {
       state_.nats += step.nats;
       state_.tokens += int64_t(step.tokens);
-      if (step.norm2 > 0) {
-        state_.norm = std::sqrt(step.norm2);
-        state_.nonfinite = 0;
-      }
-    } else {
-      ++state_.nonfinite;
-      ++state_.skipped;
+    }
+    if (step.norm2 > 0) {
+      state_.norm = std::sqrt(step.norm2);
+      state_.nonfinite = 0;
     }
   }
-  if (state_.nonfinite < kNonfiniteLimit) return true;
-  roll_back(fmt::format("the gradient was not finite for {} updates in a row", state_.nonfinite));
-  return false;
-}
-
-void Trainer::roll_back(const std::string& why) {
-  const int64_t step = state_.step, rollbacks = state_.rollbacks + 1;
-  const double lr = rate(), factor = state_.lr_factor * 0.5, seconds = state_.seconds;
-  if (rollbacks >= kMaxRollbacks)
-    throw Error(
-        ErrorKind::divergence,
-        fmt::format("training diverged {} times, at last at step {} with learning rate {:g}: {}; "
-                    "lower --lr or --clip. The last good state, step {}, is {}",
-                    rollbacks, step, lr, why, saved_step_, s_.run.state()));
-  prefetch_.reset();
-  micro_ = 0;
-  state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
-                               s_.data.vocab->hash(), nullptr);
-  state_.lr_factor = factor;
-  state_.rollbacks = rollbacks;
-  state_.seconds = seconds;
-  log_.reset();
-  RunLog::truncate_to_step(s_.run.log(), state_.step);
-  log_ = std::make_unique<RunLog>(s_.run.log());
-  log_->append(LogRecord().add("kind", "rollback").add("step", state_.step).add("lr", rate()));
-  chunks_ = source_->chunks(state_.epoch);
-  prefetch_ = std::make_unique<Prefetch>(*source_, state_.epoch, state_.chunk);
-  s_.observer->warning(fmt::format(
-      "training diverged at step {}, with learning rate {:g}: {}; back to step {}, on with {:g}",
-      step, lr, why, state_.step, rate()));
-  save();  // a resumed run goes on with the lower rate
-}
-
-bool Trainer::validate() {
-  const double start = now();
-  auto source = evaluation_source(*s_.data.valid, int(config_.eval_batch), int(config_.bptt));
-  const double loss = evaluate_corpus(*scheduler_, valid_state_, *source).loss();
-  if (!std::isfinite(loss)) {
-    roll_back("the validation loss is not finite");
-    return false;
-  }
-  state_.valid_step = state_.step;
-  const bool best = loss < state_.best_loss;
-  if (best) {
-    state_.best_loss = loss;
-    state_.best_step = state_.step;
-    state_.best_epoch = state_.epoch + 1;
-    state_.stalled = state_.lr_stalled = 0;
-    save_model(s_.run.model(), *s_.backend, *s_.params, config_, *s_.data.vocab,
-               {{"step", std::to_string(state_.step)},
-                {"epoch", std::to_string(state_.epoch + 1)},
-                {"valid_perplexity", std::to_string(std::exp(loss))}});
-  } else {
-    ++state_.stalled;
-    if (config_.schedule == "plateau" && ++state_.lr_stalled >= config_.patience_lr) {
-      state_.lr_factor *= config_.lr_factor;
-      state_.lr_stalled = 0;
-    }
-  }
-  log_validation(loss, best, now() - start);
   return true;
-}
-
-void Trainer::save() {
-  if (!collect()) return;  // rolled back, and saved
-  last_save_ = now();
-  // While updates are being skipped the carried state is no good: the former file stays the one to
-  // go back to.
-  if (state_.nonfinite > 0) return;
-  if (log_) log_->sync();  // the state takes its lines for granted
-  saved_step_ = state_.step;
-  save_training_state(s_.run.state(), state_, *s_.backend, *s_.params, *optimizer_, carried_,
-                      config_, s_.data.vocab->hash());
 }
 
 void Trainer::finish_epoch() {
   if (!collect() || !validate()) return;  // rolled back
   ++state_.epoch;
   state_.chunk = 0;
+  if (main_phase_over()) begin_finetuning();
   chunks_ = source_->chunks(state_.epoch);
   save();
-  write_sample();
+  on_reported_weights([&] { write_sample(); });
   write_plot(s_.run.log(), s_.run.plot(), s_.run.path);
 }
 
@@ -247,6 +194,11 @@ bool Trainer::should_stop(TrainResult::Why* why) const {
   if (config_.max_steps > 0 && state_.step >= config_.max_steps) return because(Why::max_steps);
   if (config_.max_time > 0 && state_.seconds >= config_.max_time) return because(Why::max_time);
   if (state_.chunk != 0) return false;
+  if (state_.finetuning) {
+    if (state_.finetuned) return because(Why::patience);
+    const int64_t end = state_.phase_epoch + config_.finetune_epochs;
+    return state_.epoch >= end && because(Why::epochs);
+  }
   if (config_.epochs > 0 && state_.epoch >= config_.epochs) return because(Why::epochs);
   if (config_.patience > 0 && state_.stalled >= config_.patience) return because(Why::patience);
   return false;
@@ -264,13 +216,21 @@ CorpusLoss Trainer::evaluate_whole(const Corpus& corpus) {
 }
 
 TrainResult Trainer::run() {
+  if (config_.optimizer == "asgd") state_.averaging = true;
   chunks_ = source_->chunks(state_.epoch);
   prefetch_ = std::make_unique<Prefetch>(*source_, state_.epoch, state_.chunk);
   // A first state, so that there is always one to go back to, and so that a full disk shows now.
   if (state_.step == 0) save();
+  writer_.finish();
   log_ = std::make_unique<RunLog>(s_.run.log());
+  log_schedules();
   events_ = std::make_unique<EventWriter>(s_.run.tensorboard(), state_.step > 0 ? state_.step : -1);
   last_save_ = last_report_ = now();
+  // A run that had ended goes on with fine-tuning.
+  if (state_.step > 0 && state_.chunk == 0 && main_phase_over()) {
+    begin_finetuning();
+    save();
+  }
 
   TrainResult result;
   const auto done = [&] {
@@ -280,6 +240,7 @@ TrainResult Trainer::run() {
   };
   double lap = now();
   while (!done()) {
+    writer_.check();
     train_chunk();
     if (micro_ != 0) continue;
     const double t = now();
@@ -304,6 +265,7 @@ TrainResult Trainer::run() {
     lap = now();
   }
   save();
+  writer_.finish();
   result.words_per_second = session_seconds_ > 0 ? double(session_tokens_) / session_seconds_ : 0;
   result.state = state_;
   if (result.why == TrainResult::Why::stopped) return result;

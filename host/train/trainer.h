@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "host/io/tensorboard.h"
 #include "host/train/evaluator.h"
 #include "host/train/scheduler.h"
+#include "host/train/snapshot_writer.h"
 #include "host/train/training_state.h"
 
 namespace unroll {
@@ -48,6 +50,8 @@ class TrainObserver {
   };
   virtual void validation(const Validation&) {}
   virtual void sample(const std::string& /*text*/) {}
+  virtual void schedule(const std::string& /*text*/) {}  // of a recurrent layer, and why
+  virtual void phase(const std::string& /*text*/) {}     // averaging or fine-tuning begins
   virtual void warning(const std::string& /*text*/) {}
 };
 
@@ -95,18 +99,25 @@ class Trainer {
 
  private:
   void check_memory();
+  void log_schedules();
   std::unique_ptr<ChunkSource> training_source() const;
   std::unique_ptr<ChunkSource> evaluation_source(const Corpus& corpus, int lanes, int T) const;
   double rate() const;
   void train_chunk();
   // False where training diverged and was set back to the last saved state; the same below.
   bool collect();
-  bool validate();
-  void roll_back(const std::string& why);
-  void save();
   void finish_epoch();
   bool should_stop(TrainResult::Why* why) const;
   CorpusLoss evaluate_whole(const Corpus& corpus);
+  // trainer_phases.cc
+  bool validate();
+  void roll_back(const std::string& why);
+  void save();
+  bool triggered(double loss) const;
+  void begin_averaging();
+  bool main_phase_over() const;
+  void begin_finetuning();
+  void on_reported_weights(const std::function<void()>& work);
   // trainer_reports.cc
   void report(bool logged);
   void log_training();
@@ -116,14 +127,17 @@ class Trainer {
 
   Setup s_;
   const Config& config_;
+  size_t logits_bytes_ = 0;
   MemoryEstimate estimate_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Scheduler> scheduler_;
   State carried_, valid_state_, stream_state_;
   std::unique_ptr<ChunkSource> source_;
   std::unique_ptr<Prefetch> prefetch_;
+  std::vector<ScheduleChoice> schedules_;  // by layer
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<EventWriter> events_;
+  SnapshotWriter writer_;
   TrainingState state_;
   HostChunk chunk_;
   int64_t chunks_ = 0;      // of the current epoch
@@ -134,6 +148,7 @@ class Trainer {
   double session_seconds_ = 0;  // of training in this process
   double last_report_ = 0, last_save_ = 0;
   int64_t saved_step_ = 0;
+  int64_t reported_skipped_ = 0;  // skipped updates that the log has told of
 };
 
 }  // namespace unroll

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <fstream>
 
+#include <fmt/format.h>
+
 #include "host/score/generator.h"
 #include "host/score/neural_scorer.h"
 #include "host/train/trainer.h"
@@ -17,7 +19,7 @@ constexpr int kSampleWords = 40;
 void Trainer::report(bool logged) {
   TrainObserver::Progress p{};
   p.epoch = state_.epoch + 1;
-  p.epochs = config_.epochs;
+  p.epochs = state_.finetuning ? state_.phase_epoch + config_.finetune_epochs : config_.epochs;
   p.chunk = state_.chunk;
   p.chunks = chunks_;
   p.step = state_.step;
@@ -31,7 +33,7 @@ void Trainer::report(bool logged) {
   const double seconds = state_.seconds;
   double left = INFINITY;
   const double epochs = double(state_.epoch) + double(state_.chunk) / double(chunks_);
-  if (config_.epochs > 0 && epochs > 0) left = seconds * (double(config_.epochs) - epochs) / epochs;
+  if (p.epochs > 0 && epochs > 0) left = seconds * (double(p.epochs) - epochs) / epochs;
   if (config_.max_steps > 0 && state_.step > 0)
     left = std::min(left, seconds * double(config_.max_steps - state_.step) / double(state_.step));
   if (config_.max_time > 0) left = std::min(left, config_.max_time - seconds);
@@ -39,8 +41,34 @@ void Trainer::report(bool logged) {
   s_.observer->progress(p);
 }
 
+void Trainer::log_schedules() {
+  for (size_t l = 0; l < schedules_.size(); ++l) {
+    const ScheduleChoice& choice = schedules_[l];
+    if (choice.schedule == Schedule::automatic) continue;  // the CPU has nothing to choose
+    s_.observer->schedule(
+        fmt::format("layer {}   {} ({})", l, name_of(choice.schedule), choice.reason));
+    log_->append(LogRecord()
+                     .add("kind", "schedule")
+                     .add("step", state_.step)
+                     .add("layer", l)
+                     .add("schedule", name_of(choice.schedule))
+                     .add("reason", choice.reason));
+  }
+}
+
 void Trainer::log_training() {
-  if (state_.tokens == 0) return;
+  if (state_.skipped > reported_skipped_)
+    s_.observer->warning(fmt::format("{} updates were skipped because the gradient was not finite",
+                                     state_.skipped - reported_skipped_));
+  reported_skipped_ = state_.skipped;
+  if (state_.tokens == 0) {  // nothing but skipped updates
+    log_->append(LogRecord()
+                     .add("kind", "skipped")
+                     .add("step", state_.step)
+                     .add("epoch", state_.epoch + 1)
+                     .add("skipped", state_.skipped));
+    return;
+  }
   const double loss = state_.nats / double(state_.tokens);
   log_->append(
       LogRecord()
@@ -51,6 +79,7 @@ void Trainer::log_training() {
           .add("ppl", std::exp(loss))
           .add("norm", state_.norm)
           .add("lr", rate())
+          .add("skipped", state_.skipped)
           .add("words_per_second", lap_seconds_ > 0 ? double(lap_tokens_) / lap_seconds_ : 0.0)
           .add("seconds", state_.seconds));
   events_->scalar("train/loss", loss, state_.step);

@@ -1,5 +1,7 @@
 #include "host/train/training_state.h"
 
+#include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/base/error.h"
@@ -20,6 +22,10 @@ void visit_fields(S& s, Visit&& visit) {
   visit("best_epoch", s.best_epoch);
   visit("stalled", s.stalled);
   visit("lr_stalled", s.lr_stalled);
+  visit("averaging", s.averaging);
+  visit("finetuning", s.finetuning);
+  visit("finetuned", s.finetuned);
+  visit("phase_epoch", s.phase_epoch);
   visit("log_nats", s.nats);
   visit("log_tokens", s.tokens);
   visit("log_norm", s.norm);
@@ -49,27 +55,40 @@ std::vector<Block> blocks(const ParamStore& params, const Optimizer& optimizer,
 
 }  // namespace
 
-void save_training_state(const std::string& path, const TrainingState& s, const Backend& backend,
-                         const ParamStore& params, const Optimizer& optimizer, const State& carried,
-                         const Config& config, const std::string& vocab_hash) {
-  StateMap map;
-  visit_fields(s, [&](const char* name, const auto& value) { map.put(name, value); });
-  map.put("config", config.to_toml());
-  map.put("vocab_hash", vocab_hash);
-  map.put("device", backend.device().name());
-  map.put("act", name_of(params.act()));
-  std::vector<std::vector<char>> copies;
-  for (const Block& b : blocks(params, optimizer, carried)) {
-    const void* host = b.memory;
-    if (backend.device().kind() == DeviceKind::cuda) {
-      copies.emplace_back(b.bytes);
-      backend.stream().copy(copies.back().data(), b.memory, b.bytes);
-      host = copies.back().data();
-    }
-    map.add(b.name, "U8", {int64_t(b.bytes)}, host);
-  }
-  backend.stream().synchronize();
-  map.write(path);
+size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer,
+                            const State& carried) {
+  size_t bytes = 0;
+  for (const Block& b : blocks(params, optimizer, carried)) bytes += b.bytes;
+  return bytes;
+}
+
+void save_training_state(SnapshotWriter& writer, const std::string& path, const TrainingState& s,
+                         const Backend& backend, const ParamStore& params,
+                         const Optimizer& optimizer, const State& carried, const Config& config,
+                         const std::string& vocab_hash) {
+  auto map = std::make_shared<StateMap>();
+  visit_fields(s, [&](const char* name, const auto& value) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, bool>)
+      map->put(name, int64_t(value));
+    else
+      map->put(name, value);
+  });
+  map->put("validations", int64_t(s.validations.size()));
+  for (size_t i = 0; i < s.validations.size(); ++i)
+    map->put("validation." + std::to_string(i), s.validations[i]);
+  map->put("config", config.to_toml());
+  map->put("vocab_hash", vocab_hash);
+  map->put("device", backend.device().name());
+  map->put("act", name_of(params.act()));
+  const std::vector<Block> all = blocks(params, optimizer, carried);
+  std::vector<SnapshotWriter::Block> memory;
+  for (const Block& b : all) memory.push_back({b.memory, b.bytes});
+  writer.submit(SnapshotWriter::Kind::state, memory,
+                [map, all, path](const std::vector<const void*>& copies) {
+                  for (size_t i = 0; i < all.size(); ++i)
+                    map->add(all[i].name, "U8", {int64_t(all[i].bytes)}, copies[i]);
+                  map->write(path);
+                });
 }
 
 TrainingState load_training_state(const std::string& path, const Backend& backend,
@@ -87,11 +106,14 @@ TrainingState load_training_state(const std::string& path, const Backend& backen
                                       "; resume with the run's own --precision");
   TrainingState s;
   visit_fields(s, [&](const char* name, auto& value) {
-    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, double>)
+    using Value = std::decay_t<decltype(value)>;
+    if constexpr (std::is_same_v<Value, double>)
       value = file.real(name);
     else
-      value = file.integer(name);
+      value = Value(file.integer(name));
   });
+  for (int64_t i = 0; i < file.integer("validations"); ++i)
+    s.validations.push_back(file.real("validation." + std::to_string(i)));
   for (const Block& b : blocks(params, optimizer, carried)) {
     if (backend.device().kind() == DeviceKind::cpu) {
       file.copy(b.name, "U8", b.memory, b.bytes);

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "host/io/checkpoint.h"
 #include "host/memory/param_store.h"
 #include "host/optim/optimizer.h"
+#include "host/train/snapshot_writer.h"
 #include "host/train/state.h"
 
 namespace unroll {
@@ -20,8 +22,13 @@ struct TrainingState {
   double lr_factor = 1;   // of the plateau schedule and of roll-backs
   double best_loss = std::numeric_limits<double>::infinity();  // validation, nats per token
   int64_t best_step = 0, best_epoch = 0;
-  int64_t stalled = 0;     // validations since the best
-  int64_t lr_stalled = 0;  // validations since the best or the last cut of the learning rate
+  int64_t stalled = 0;      // validations since the best
+  int64_t lr_stalled = 0;   // validations since the best or the last cut of the learning rate
+  bool averaging = false;   // ASGD: updates enter the mean, which is what is validated
+  bool finetuning = false;  // the second phase has begun
+  bool finetuned = false;   // and was ended by the trigger
+  int64_t phase_epoch = 0;  // the phase's first epoch
+  std::vector<double> validations;  // of the phase: their losses, for the trigger
   // Since the last line of the log.
   double nats = 0;
   int64_t tokens = 0;
@@ -33,10 +40,14 @@ struct TrainingState {
   double seconds = 0;       // of training so far
 };
 
-// Writes a run's state file: all a resumed run needs. Reads the device, so it waits for it.
-void save_training_state(const std::string& path, const TrainingState& s, const Backend& backend,
-                         const ParamStore& params, const Optimizer& optimizer, const State& carried,
-                         const Config& config, const std::string& vocab_hash);
+// Takes a snapshot of all a resumed run needs, and has it written to a run's state file.
+void save_training_state(SnapshotWriter& writer, const std::string& path, const TrainingState& s,
+                         const Backend& backend, const ParamStore& params,
+                         const Optimizer& optimizer, const State& carried, const Config& config,
+                         const std::string& vocab_hash);
+// Bytes of such a snapshot.
+size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer,
+                            const State& carried);
 
 // Sets everything from a state file. Throws a model Error where the file belongs to another model
 // or vocabulary. `warning` gets one line if the device or the number of threads differs, because

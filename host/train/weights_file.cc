@@ -89,27 +89,26 @@ bool has_vocab(const ModelFile& file) {
   return metadata.count("vocab") || metadata.count("vocab_latin1");
 }
 
-void save_model(const std::string& path, const Backend& backend, const ParamStore& params,
+void save_model(SnapshotWriter& writer, const std::string& path, const ParamStore& params,
                 const Config& config, const Vocab& vocab, const Metadata& extra) {
   ModelParts parts;
-  std::vector<std::vector<char>> copies;
-  const bool wide = params.acc() == DType::f64;
-  for (size_t i = 0; i < params.entries().size(); ++i) {
-    const ParamStore::Entry& e = params.entries()[i];
-    const Param p{int(i)};
-    const void* data = e.columns ? params.weight(p).data : params.vector(p).data;
-    if (backend.device().kind() == DeviceKind::cuda) {
-      copies.emplace_back(size_t(e.size()) * size_of(params.acc()));
-      params.read(backend, p.index, copies.back().data());
-      data = copies.back().data();
-    }
-    parts.tensors.push_back({e.name, wide ? "F64" : "F32", shape_of(e), data});
+  const View1 slab = params.slab();
+  std::vector<size_t> offsets;
+  for (const ParamStore::Entry& e : params.entries()) {
+    parts.tensors.push_back(
+        {e.name, slab.dtype == DType::f64 ? "F64" : "F32", shape_of(e), nullptr});
+    offsets.push_back(size_t(e.offset) * size_of(slab.dtype));
   }
   parts.config = config.to_toml();
-  parts.vocab = vocab.serialize();
-  if (!params.has(kDecoder)) parts.aliases = {{kDecoder, kEncoder}};
+  if (config.tied) parts.aliases = {{kDecoder, kEncoder}};
   parts.extra = extra;
-  write_model(path, parts);
+  writer.submit(SnapshotWriter::Kind::model, {{slab.data, size_t(slab.n[0]) * size_of(slab.dtype)}},
+                [parts, offsets, path, &vocab](const std::vector<const void*>& copies) mutable {
+                  parts.vocab = vocab.serialize();
+                  for (size_t i = 0; i < offsets.size(); ++i)
+                    parts.tensors[i].data = static_cast<const char*>(copies[0]) + offsets[i];
+                  write_model(path, parts);
+                });
 }
 
 void load_weights(const ModelFile& file, const Backend& backend, const ParamStore& params,

@@ -6,12 +6,14 @@
 #include "host/data/vocab.h"
 #include "host/io/checkpoint.h"
 #include "host/memory/param_store.h"
+#include "host/train/snapshot_writer.h"
 
 namespace unroll {
 
-// Writes weights, vocabulary and configuration; a tied output matrix is stored once and named as an
-// alias in the metadata. `extra` adds metadata, e.g. step and perplexity. Throws a disk Error.
-void save_model(const std::string& path, const Backend& backend, const ParamStore& params,
+// Has weights as they are now, vocabulary and configuration written; a tied output matrix is stored
+// once and named as an alias in the metadata. `extra` adds metadata, e.g. step and perplexity. The
+// vocabulary has to outlive the write.
+void save_model(SnapshotWriter& writer, const std::string& path, const ParamStore& params,
                 const Config& config, const Vocab& vocab, const Metadata& extra);
 
 // Whether a vocabulary lies in the file; weights saved from PyTorch have none unless put there.

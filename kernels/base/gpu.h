@@ -46,11 +46,18 @@ inline constexpr uint32_t kFullMask = 0xffffffffu;
 
 // Shape of a launch. A cooperative grid may call grid_sync(); all its blocks must fit on the device
 // at once.
+//
+// A kernel launched with early_start may begin before the kernel ahead of it in the stream has
+// ended (programmatic dependent launch, compute capability 9.0; elsewhere it begins after it, as
+// any other). Before wait_for_previous() its threads read nothing that such a kernel writes and
+// write no device memory at all; every thread calls it. What an ordinary kernel ahead of the chain
+// was given is safe to read at once, but for the one directly before the first early start.
 struct Launch {
   dim3 grid{1, 1, 1};
   dim3 block{1, 1, 1};
   size_t shared_bytes = 0;  // dynamic shared memory per block
   bool cooperative = false;
+  bool early_start = false;
 #if defined(UNROLL_GPU_ON_CPU)
   gpu_on_cpu::Site site = gpu_on_cpu::Site::here();  // of the launch, for reports
 #endif

@@ -22,6 +22,20 @@ namespace unroll::gpu {
 
 // --- launch (host code) ---------------------------------------------------------------------
 
+// Whether this kernel was compiled with wait_for_previous() for the current device: code for older
+// devices has no such instruction, and would read too early.
+inline bool can_start_early(const void* kernel) {
+  thread_local const void* asked = nullptr;
+  thread_local bool answer = false;
+  if (asked != kernel) {
+    cudaFuncAttributes attributes{};
+    CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
+    answer = attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
+    asked = kernel;
+  }
+  return answer;
+}
+
 // Runs kernel(args...) on `stream`. Throws unroll::Error if the launch is refused; with
 // UNROLL_SYNC_CHECK=1 in the environment it waits for the kernel, so that a fault is reported by
 // the launch that caused it.
@@ -40,11 +54,16 @@ void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&.
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  cudaLaunchAttribute cooperative{};
-  cooperative.id = cudaLaunchAttributeCooperative;
-  cooperative.val.cooperative = 1;
-  config.attrs = &cooperative;
-  config.numAttrs = shape.cooperative ? 1 : 0;
+  cudaLaunchAttribute attributes[2]{};
+  config.attrs = attributes;
+  if (shape.cooperative) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeCooperative;
+    attributes[config.numAttrs++].val.cooperative = 1;
+  }
+  if (shape.early_start && can_start_early(reinterpret_cast<const void*>(kernel))) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+  }
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(std::forward<A>(args))...));
   launches.fetch_add(1, std::memory_order_relaxed);
   if (sync_check) CUDA_CHECK(cudaStreamSynchronize(stream));
@@ -61,6 +80,14 @@ int blocks_per_sm(void (*kernel)(P...), int threads, size_t shared_bytes) {
   int blocks = 0;
   CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes));
   return blocks;
+}
+
+// Largest dynamic shared memory of one block of the current device.
+inline size_t shared_bytes_per_block() {
+  int device = 0, bytes = 0;
+  CUDA_CHECK(cudaGetDevice(&device));
+  CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return size_t(bytes);
 }
 
 // --- shared memory --------------------------------------------------------------------------
@@ -81,6 +108,21 @@ GPU_DEVICE uint32_t shared_address(const void* p) {
 GPU_DEVICE void sync_threads() { __syncthreads(); }
 GPU_DEVICE void sync_warp(uint32_t mask = kFullMask) { __syncwarp(mask); }
 GPU_DEVICE void grid_sync() { cooperative_groups::this_grid().sync(); }
+
+// Waits until the kernels ahead in the stream have ended and what they wrote can be read; returns
+// at once in a kernel that was not started early.
+GPU_DEVICE void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// Once all blocks have called it or ended, the next kernel may start if it was launched with
+// early_start. It hands over no data.
+GPU_DEVICE void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 template <class T>
 GPU_DEVICE T shfl(uint32_t mask, T v, int lane) {

@@ -56,6 +56,9 @@ struct Terms {
 // ones a block's, so that the most frequent words do not hold up the rest.
 constexpr int kShortRun = 32;
 constexpr int kStrip = 4;  // columns of a lane
+// Warps that share a long run: the most frequent word of a text, one token in sixteen, has about a
+// thousand terms in the largest chunks, of which each warp then adds 64.
+constexpr int kLongWarps = 16;
 
 // Sum of terms first .. last-1 at columns column .. column+W-1, in order, four loads under way.
 template <int W, class T>
@@ -122,9 +125,9 @@ void short_runs_kernel(Terms<T> terms) {
 // Block i takes the long run that begins among terms i kShortRun .. (i+1) kShortRun - 1: there is
 // at most one. Each warp adds an equal part of the run; the parts are then added in order.
 template <class T, int N>
-GPU_KERNEL_BOUNDS(kTileThreads, 1)
+GPU_KERNEL_BOUNDS(kLongWarps* gpu::kWarp, 1)
 void long_runs_kernel(Terms<T> terms) {
-  GPU_SHARED(part, float[kTileRows][gpu::kWarp * kStrip]);
+  GPU_SHARED(part, float[kLongWarps][gpu::kWarp * kStrip]);
   const int lane = int(threadIdx.x) % gpu::kWarp, warp = int(threadIdx.x) / gpu::kWarp;
   const int candidate = int(blockIdx.x) * kShortRun + lane;
   bool is_long = false;
@@ -147,7 +150,7 @@ void long_runs_kernel(Terms<T> terms) {
     else
       end = middle;
   }
-  const int each = (last - first + kTileRows - 1) / kTileRows;
+  const int each = (last - first + kLongWarps - 1) / kLongWarps;
   const int from = first + warp * each, to = from + each < last ? from + each : last;
   on_lane_columns<N>(terms.dE.n[1], [&](int64_t column, auto width) {
     constexpr int W = decltype(width)::value;
@@ -162,7 +165,7 @@ void long_runs_kernel(Terms<T> terms) {
     on_lane_columns<N>(terms.dE.n[1], [&](int64_t column, auto width) {
       constexpr int W = decltype(width)::value;
       float sum[W] = {};
-      for (int w = 0; w < kTileRows; ++w)
+      for (int w = 0; w < kLongWarps; ++w)
 #pragma unroll
         for (int k = 0; k < W; ++k) sum[k] += part[w][column % (gpu::kWarp * N) + k];
       write_sum<W>(terms, word, column, sum);
@@ -246,6 +249,7 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
                 terms);
     if (N <= kShortRun) return;
     shape.grid.x = unsigned((N + kShortRun - 1) / kShortRun);
+    shape.block.x = kLongWarps * gpu::kWarp;
     gpu::launch(wide ? long_runs_kernel<T, kStrip> : long_runs_kernel<T, 1>, shape, exec.stream,
                 terms);
   });

@@ -1,8 +1,9 @@
-// Shape checks, dispatch and scratch size of the output layer.
+// Shape checks and dispatch of the output layer.
 #include "kernels/heads/linear_softmax_xent.h"
 
 #include "kernels/base/dims.h"
 #include "kernels/base/dispatch.h"
+#include "kernels/heads/xent_plan.h"
 
 namespace unroll {
 
@@ -27,18 +28,18 @@ void linear_softmax_xent(const Exec& exec, const LinearSoftmaxXent& args) {
         "linear_softmax_xent: dW or db is given without dx; give all of them to train, none "
         "to evaluate");
   }
-  const size_t needed = linear_softmax_xent_scratch_bytes(exec, act, 1, int(D), int(V));
+  const XentOptions& o = args.options;
+  UNROLL_CHECK(o.label_smoothing >= 0 && o.label_smoothing < 1 && o.z_loss >= 0 && o.soft_cap >= 0,
+               "linear_softmax_xent: label_smoothing is " + std::to_string(o.label_smoothing) +
+                   ", z_loss " + std::to_string(o.z_loss) + ", soft_cap " +
+                   std::to_string(o.soft_cap) +
+                   "; expected label_smoothing from 0 to below 1, the others 0 or more");
+  const size_t needed = plan_xent(exec, act, N, D, V, bool(args.dx), args.scratch.bytes).bytes;
   UNROLL_CHECK(args.scratch.bytes >= needed,
                "linear_softmax_xent: scratch holds " + std::to_string(args.scratch.bytes) +
-                   " bytes, one row of logits needs " + std::to_string(needed));
+                   " bytes, the least it can do with is " + std::to_string(needed) +
+                   "; ask linear_softmax_xent_scratch_bytes");
   dispatch<cpu::linear_softmax_xent, cuda::linear_softmax_xent>(exec, args);
-}
-
-size_t linear_softmax_xent_scratch_bytes(const Exec&, DType act, int rows, int, int V) {
-  const size_t stride = (size_t(V) + 7) / 8 * 8;
-  // bf16: the logits in f32, and their gradients in bf16 as operands of the products that follow.
-  const size_t logit_bytes = act == DType::bf16 ? sizeof(float) + sizeof(bf16) : size_of(act);
-  return size_t(rows) * stride * logit_bytes;
 }
 
 void linear_log_softmax(const Exec& exec, const LinearLogSoftmax& args) {
@@ -50,6 +51,8 @@ void linear_log_softmax(const Exec& exec, const LinearLogSoftmax& args) {
   check_shape(op, "W", args.W, "[V,D]", {V, D}, act);
   check_optional(op, "b", args.b, "[V]", {V}, acc);
   check_shape(op, "log_p", args.log_p, "[N,V]", {N, V}, acc);
+  UNROLL_CHECK(args.soft_cap >= 0, "linear_log_softmax: soft_cap is " +
+                                       std::to_string(args.soft_cap) + ", expected 0 or more");
   dispatch<cpu::linear_log_softmax, cuda::linear_log_softmax>(exec, args);
 }
 

@@ -8,7 +8,9 @@
 #include "kernels/base/dispatch.h"
 #include "kernels/elementwise/bias_act.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/recurrent/persistent_cuda.h"
 #include "kernels/recurrent/recurrent_scratch.h"
+#include "kernels/recurrent/step_cuda.h"
 
 namespace unroll {
 namespace {
@@ -48,6 +50,38 @@ void check_state_c(const char* op, const Dims& d, const View3& c) {
   if (d.cell.states == 2) check_shape(op, "c", c, "[T+1,B,H]", {d.T + 1, d.B, d.H}, d.acc);
 }
 
+// Runs the pass in the schedule that `a` asks for, or the one chosen for it. Members of Passes: the
+// bodies of one pass.
+template <class Passes, class Args>
+void run(const Exec& exec, const Args& a, const Dims& d) {
+  const Schedule schedule =
+      choose_schedule(exec, a.schedule, a.cell, d.act, d.T, d.B, d.H).schedule;
+  switch (schedule) {
+    case Schedule::automatic:  // the CPU's loop
+    case Schedule::alternating:
+      return dispatch<Passes::loop, Passes::alternating>(exec, a);
+    case Schedule::step:
+      return dispatch<Passes::loop, Passes::step>(exec, a);
+    case Schedule::persistent:
+      return dispatch<Passes::loop, Passes::persistent>(exec, a);
+  }
+}
+
+struct ForwardPasses {
+  using Pass = void (*)(const Exec&, const RecurrentForward&);
+  static constexpr Pass loop = &cpu::recurrent_forward;
+  static constexpr Pass alternating = &cuda::alternating_forward;
+  static constexpr Pass step = &cuda::step_forward;
+  static constexpr Pass persistent = &cuda::persistent_forward;
+};
+struct BackwardPasses {
+  using Pass = void (*)(const Exec&, const RecurrentBackward&);
+  static constexpr Pass loop = &cpu::recurrent_backward;
+  static constexpr Pass alternating = &cuda::alternating_backward;
+  static constexpr Pass step = &cuda::step_backward;
+  static constexpr Pass persistent = &cuda::persistent_backward;
+};
+
 }  // namespace
 
 void recurrent_forward(const Exec& exec, const RecurrentForward& a) {
@@ -62,7 +96,7 @@ void recurrent_forward(const Exec& exec, const RecurrentForward& a) {
   check_optional(op, "b_R", a.b_R, "[GH]", {d.GH}, d.acc);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
   check_scratch(op, exec, a.cell, d, a.scratch);
-  dispatch<cpu::recurrent_forward, cuda::recurrent_forward>(exec, a);
+  run<ForwardPasses>(exec, a, d);
 }
 
 void recurrent_backward(const Exec& exec, const RecurrentBackward& a) {
@@ -77,7 +111,7 @@ void recurrent_backward(const Exec& exec, const RecurrentBackward& a) {
   check_shape(op, "R", a.R, "[GH,H]", {d.GH, d.H}, d.act);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
   check_scratch(op, exec, a.cell, d, a.scratch);
-  dispatch<cpu::recurrent_backward, cuda::recurrent_backward>(exec, a);
+  run<BackwardPasses>(exec, a, d);
 }
 
 void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients& a) {
@@ -104,8 +138,10 @@ void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients
 size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H) {
   // A measuring run on behalf of CUDA carries its BLAS handle.
   const bool on_cuda = exec.kind == DeviceKind::cuda || exec.blas != nullptr;
-  const RecurrentScratch common = recurrent_scratch(nullptr, cell, act, B, H);
-  return common.bytes + (on_cuda ? 0 : cpu::recurrent_packed_bytes(exec, cell, act, T, B, H));
+  const size_t common = recurrent_scratch(nullptr, cell, act, B, H).bytes;
+  if (!on_cuda) return common + cpu::recurrent_packed_bytes(exec, cell, act, T, B, H);
+  const size_t persistent = act == DType::bf16 ? persistent_scratch_bytes(cell, T, B, H) : 0;
+  return std::max({common, step_scratch_bytes(cell, act, B, H), persistent});
 }
 
 }  // namespace unroll

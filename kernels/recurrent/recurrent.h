@@ -11,8 +11,8 @@
 // With lengths, a lane b holds lengths[b] valid steps: at t >= lengths[b] its state is copied
 // through and its gates get no gradient, so in reverse a lane starts at its own last step.
 //
-// Schedules: the CPU loop (reference), and on CUDA the alternating one: per step one product R h
-// and one fused pointwise kernel. Cells: kernels/cells. Truncated BPTT as in Williams & Peng 1990.
+// Schedules: the CPU loop (reference), and on CUDA those of schedule.h; a schedule that is named and
+// cannot run is a usage Error. Cells: kernels/cells. Truncated BPTT as in Williams & Peng 1990.
 //
 // act: f32, f64 or bf16. acc: f32, or f64 for f64. G, S and whether dRh differs: info_of(cell).
 #pragma once
@@ -20,11 +20,13 @@
 #include "kernels/base/exec.h"
 #include "kernels/base/view.h"
 #include "kernels/cells/cells.h"
+#include "kernels/recurrent/schedule.h"
 
 namespace unroll {
 
 struct RecurrentForward {
   Cell cell;
+  Schedule schedule = Schedule::automatic;
   bool reverse = false;
   View3 h;          // [T+1,B,H]  act; in: the carried-in slot, out: the others
   View3 c{};        // [T+1,B,H]  acc; likewise; only cells with two states
@@ -41,6 +43,7 @@ void recurrent_forward(const Exec& exec, const RecurrentForward& args);
 // The gradient of the carried-in state is not computed: truncated BPTT cuts it.
 struct RecurrentBackward {
   Cell cell;
+  Schedule schedule = Schedule::automatic;
   bool reverse = false;
   View3 dWx;        // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
   View3 dRh{};      // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
@@ -71,7 +74,7 @@ struct RecurrentWeightGradients {
 };
 void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients& args);
 
-// Scratch of either pass; act as in the views.
+// Scratch of either pass in any schedule; act as in the views.
 size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H);
 
 namespace cpu {
@@ -79,8 +82,8 @@ void recurrent_forward(const Exec& exec, const RecurrentForward& args);
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
 }  // namespace cpu
 namespace cuda {
-void recurrent_forward(const Exec& exec, const RecurrentForward& args);
-void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
+void alternating_forward(const Exec& exec, const RecurrentForward& args);
+void alternating_backward(const Exec& exec, const RecurrentBackward& args);
 }  // namespace cuda
 
 }  // namespace unroll

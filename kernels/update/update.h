@@ -1,27 +1,54 @@
-// Hyper-parameters that the update kernels read on the device, so that a captured step sees new
-// values.
+// One update of all weights in one pass over the slab: clipped gradient, slots, weights, and the
+// bf16 shadow that ops read. Equations of the rules: kernels/update/rules.h.
+//
+//   theta, slots <- rule(theta, factor_G g, slots)      shadow <- bf16(theta)
+//
+// Weight decay is added after clipping. Rates and factors are read on the device, from `clip`;
+// where the norm was not finite nothing is changed. ASGD leaves the mean alone, and does not read
+// it, in a step that is not averaged.
 #pragma once
 
-#include <cmath>
-
+#include "kernels/base/exec.h"
 #include "kernels/base/view.h"
+#include "kernels/update/pieces.h"
+#include "kernels/update/step_scales.h"
 
 namespace unroll {
 
-// One record in the step inputs; f64 whatever the model's type, so that no rate is rounded.
-struct UpdateInputs {
-  double lr;    // learning rate of this update
-  double clip;  // bound of the global gradient norm; <= 0: no clipping
-  double step;  // number of this update, from 1: bias correction of Adam
-};
-constexpr int kUpdateInputs = 3;
+enum class UpdateRule : uint8_t { sgd, momentum, asgd, adagrad, rmsprop, adam, adamw };
 
-// The factor on the gradient: min(1, clip / (norm + 1e-6)) as in PyTorch's clip_grad_norm_, after
-// Pascanu, Mikolov & Bengio 2013. `norm2` is the squared norm.
-GPU_HD double clip_factor(double clip, double norm2) {
-  if (!(clip > 0)) return 1.0;
-  const double factor = clip / (sqrt(norm2) + 1e-6);
-  return factor < 1.0 ? factor : 1.0;
+// Arrays as long as the slab that a rule keeps.
+constexpr int slots_of(UpdateRule rule) {
+  return rule == UpdateRule::sgd                                 ? 0
+         : rule == UpdateRule::adam || rule == UpdateRule::adamw ? 2
+                                                                 : 1;
+}
+
+struct UpdateConstants {
+  double decay = 0;                   // weight decay
+  double momentum = 0;                // momentum
+  bool nesterov = false;              // momentum
+  double beta1 = 0.9, beta2 = 0.999;  // Adam; RMSprop's alpha is beta2
+  double eps = 1e-8;                  // Adam, RMSprop, Adagrad
+};
+
+struct Update {
+  UpdateRule rule = UpdateRule::sgd;
+  UpdateConstants constants{};
+  View1 theta;     // [n]  f32 or f64; in and out
+  View1 a{}, b{};  // [n]  as theta: the rule's slots, as many as it has; in and out
+  View1 g;         // [n]  as theta
+  View1 shadow{};  // [m]  bf16, rows shadow_stride(columns) apart; left out: there is none
+  View2 pieces;    // [P,kPieceWords]  u64: SlabPiece
+  View1 scales;    // [kUpdateScales+G]  f64, from clip
+};
+void update(const Exec& exec, const Update& args);
+
+namespace cpu {
+void update(const Exec& exec, const Update& args);
+}
+namespace cuda {
+void update(const Exec& exec, const Update& args);
 }
 
 }  // namespace unroll

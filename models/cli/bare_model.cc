@@ -1,6 +1,7 @@
 #include "models/cli/bare_model.h"
 
 #include "kernels/base/error.h"
+#include "models/output_layer.h"
 
 namespace unroll::cli {
 namespace {
@@ -23,6 +24,36 @@ const std::vector<int64_t>& matrix(const ModelFile& file, const std::string& nam
   if (t->shape.size() != 2)
     refuse(file, "tensor \"" + name + "\" is " + t->shape_text() + ", expected a matrix");
   return t->shape;
+}
+
+// torch.nn.AdaptiveLogSoftmaxWithLoss as module "decoder", or a plain softmax.
+void infer_softmax(const ModelFile& file, Config* c) {
+  c->softmax = "full";
+  if (!file.has("decoder.head.weight")) return;
+  c->softmax = "adaptive";
+  c->head_bias = file.has("decoder.head.bias");
+  const std::vector<int64_t>& head = matrix(file, "decoder.head.weight");
+  std::vector<int64_t> widths, words;
+  while (file.has("decoder.tail." + std::to_string(widths.size()) + ".0.weight")) {
+    const std::string tail = "decoder.tail." + std::to_string(widths.size());
+    widths.push_back(matrix(file, tail + ".0.weight")[0]);
+    words.push_back(matrix(file, tail + ".1.weight")[0]);
+  }
+  int64_t cutoff = head[0] - int64_t(widths.size());
+  for (const int64_t n : words) {
+    c->adaptive_cutoffs += (c->adaptive_cutoffs.empty() ? "" : ",") + std::to_string(cutoff);
+    cutoff += n;
+  }
+  if (widths.empty() || head[0] <= int64_t(widths.size()))
+    refuse(file, "its decoder.head is no adaptive softmax: it has no clusters, or no words before");
+  // PyTorch keeps no div_value; a whole or half one gives its widths.
+  for (c->div_value = 1; c->div_value <= 64; c->div_value += 0.5) {
+    bool same = true;
+    for (size_t i = 0; i < widths.size(); ++i)
+      same = same && cluster_width(head[1], c->div_value, int64_t(i)) == widths[i];
+    if (same) return;
+  }
+  refuse(file, "the widths of its clusters follow from no div_value that is a multiple of 0.5");
 }
 
 }  // namespace
@@ -48,7 +79,8 @@ Config infer_config(const ModelFile& file, const std::string& cell) {
   if (file.has("rnn.weight_hh_l0_reverse") || file.has("rnn.weight_hr_l0"))
     refuse(file, "holds a bidirectional or projected network, which is no language model here");
   c.biases = file.has("rnn.bias_hh_l0") ? 2 : 1;
-  c.tied = !file.file().find("decoder.weight");
+  c.tied = !file.file().find("decoder.weight") && !file.has("decoder.head.weight");
+  infer_softmax(file, &c);
   return c;
 }
 

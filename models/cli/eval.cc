@@ -20,11 +20,14 @@ struct EvalFlags {
   bool json = false;
   std::string write_probs;
   MixOptions mix;
+  AdaptOptions adapt;
   UseOptions use;
 };
 
 int evaluate(const EvalFlags& f) {
+  parse_adaptation(f.adapt);  // so that bad flags are refused before anything is read
   const auto model = open_mixture(f.model, f.mix, f.use);
+  if (f.adapt.adapts()) model->adapt(f.adapt);
   const Reset reset = parse_reset(f.reset, *model);
   const auto scorer = model->scorer(reset, f.shape);
   TextSource source(f.files, "FILE");
@@ -64,6 +67,8 @@ int evaluate(const EvalFlags& f) {
                         {"eos_counted", true},
                         {"reset", reset == Reset::line ? "line" : "never"},
                         {"vocabulary_hash", hash}};
+    if (const nlohmann::json adaptation = model->adaptation(); !adaptation.is_null())
+      j["adaptation"] = adaptation;
     for (const MixturePart& part : model->parts())
       j["mixture"].push_back({{"part", part.name}, {"weight", part.weight}});
     std::printf("%s\n", j.dump().c_str());
@@ -102,6 +107,7 @@ Verb add_eval(CLI::App& app) {
       ->check(CLI::IsMember({"token", "word", "char"}));
   app.add_flag("--json", f->json, "one JSON object");
   add_write_probs_option(app, f->write_probs);
+  add_adapt_options(app, f->adapt);
   add_mix_options(app, f->mix);
   add_use_options(app, f->use);
   return [f] {

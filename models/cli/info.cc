@@ -66,7 +66,7 @@ int list_recipes(const std::string& name) {
     std::fputs(find_recipe(name).text.c_str(), stdout);
     return 0;
   }
-  for (const Recipe& r : recipes()) fmt::print("{:<16} {}\n", r.name, r.summary);
+  for (const Recipe& r : recipes()) fmt::print("{:<26} {}\n", r.name, r.summary);
   return 0;
 }
 

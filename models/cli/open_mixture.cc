@@ -87,6 +87,17 @@ class MixtureModel final : public OpenModel {
     return std::make_unique<MixtureScorer>(scorers(reset, shape, false), caches_, weights_);
   }
 
+  // MODEL adapts; what is mixed to it does not.
+  void adapt(const AdaptOptions& options) override {
+    if (models_[0])
+      models_[0]->adapt(options);
+    else
+      OpenModel::adapt(options);
+  }
+  nlohmann::json adaptation() const override {
+    return models_[0] ? models_[0]->adaptation() : nlohmann::json();
+  }
+
   std::unique_ptr<NextWord> next_word() override {
     tune(Reset::never, {});
     std::vector<std::unique_ptr<NextWord>> next;

@@ -1,6 +1,6 @@
 #include "models/cli/open_model.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "host/io/checkpoint.h"
 #include "host/io/run_dir.h"
@@ -8,6 +8,7 @@
 #include "host/train/memory_estimate.h"
 #include "host/train/weights_file.h"
 #include "kernels/base/error.h"
+#include "models/cli/adapted.h"
 #include "models/cli/bare_model.h"
 #include "models/cli/open_ngram.h"
 #include "models/registry.h"
@@ -55,7 +56,11 @@ class NeuralModel final : public OpenModel {
         arithmetic_(parse_precision(use.precision, device_)),
         backend_(device_, arithmetic_.matmul),
         eager_(use.eager) {
-    model_ = make_model(config_, vocab_.size(), params_);
+    if (config_.softmax == "auto") config_.softmax = "full";  // of a file that does not say
+    // How the training run walked through time is no property of its model.
+    const std::string schedule = std::exchange(config_.schedule, "auto");
+    model_ = make_model(config_, vocab_, params_);
+    config_.schedule = schedule;
     require_weights(device_, params_, arithmetic_.act, 0);
     params_.materialize(backend_, arithmetic_.act, 0);
     load_weights(file_, backend_, params_, config_.cell);
@@ -67,6 +72,7 @@ class NeuralModel final : public OpenModel {
   }
 
   std::unique_ptr<TokenScorer> scorer(Reset reset, const ScoringShape& shape) override {
+    if (adapted_) return adapted_->scorer(reset, shape);
     scheduler_ = scheduler(
         scoring_options(reset, shape, logits_budget(config_.logits_memory, device_), eager_));
     return std::make_unique<NeuralScorer>(backend_, *model_, params_, *scheduler_, vocab_, reset,
@@ -78,10 +84,21 @@ class NeuralModel final : public OpenModel {
     return std::make_unique<NeuralNextWord>(backend_, *model_, params_, *scheduler_, vocab_);
   }
 
+  void adapt(const AdaptOptions& options) override {
+    adapted_ = std::make_unique<Adapted>(
+        options, Adapted::Parts{backend_, *model_, params_, vocab_, config_, file_.file().path(),
+                                logits_budget(config_.logits_memory, device_), eager_});
+  }
+  nlohmann::json adaptation() const override {
+    return adapted_ ? adapted_->json() : nlohmann::json();
+  }
+
   std::string conditions(Reset reset) const override {
-    return reset == Reset::never
-               ? "one stream: zero state and <eos> at the start, state carried over lines"
-               : "every line from the zero state with <eos>";
+    const std::string text =
+        reset == Reset::never
+            ? "one stream: zero state and <eos> at the start, state carried over lines"
+            : "every line from the zero state with <eos>";
+    return adapted_ ? text + "; " + adapted_->describe() : text;
   }
 
   nlohmann::json info() const override {
@@ -94,6 +111,7 @@ class NeuralModel final : public OpenModel {
     j["emb"] = config_.emb;
     j["hidden"] = config_.hidden;
     j["tied"] = config_.tied;
+    j["softmax"] = config_.softmax;
     j["unit"] = name_of(vocab_.unit());
     j["vocabulary"] = vocab_.size();
     j["vocabulary_hash"] = vocab_.hash();
@@ -121,9 +139,16 @@ class NeuralModel final : public OpenModel {
   ParamStore params_;
   std::unique_ptr<LanguageModel> model_;
   std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<Adapted> adapted_;
 };
 
 }  // namespace
+
+void OpenModel::adapt(const AdaptOptions&) {
+  throw Error(ErrorKind::usage,
+              "--cache, --dynamic and --mc-dropout need a neural model, which has hidden states, "
+              "gradients and dropout; MODEL is none (--cache-ngram works with any)");
+}
 
 Arithmetic parse_precision(const std::string& precision, const Device& device) {
   const bool cuda = device.kind() == DeviceKind::cuda;
@@ -133,13 +158,6 @@ Arithmetic parse_precision(const std::string& precision, const Device& device) {
   if (precision == "bf16" && cuda) return {DType::bf16, MatmulMode::f32};
   throw Error(ErrorKind::usage, "--precision " + precision + ": on " + device.name() +
                                     " there are " + (cuda ? "fp32, tf32, bf16" : "fp32, fp64"));
-}
-
-size_t logits_budget(int64_t setting, const Device& device) {
-  if (setting > 0) return size_t(setting);
-  if (device.kind() == DeviceKind::cuda)
-    return std::min(size_t(16) << 30, device.free_memory_bytes() / 4);
-  return size_t(256) << 20;
 }
 
 std::unique_ptr<OpenModel> open_model(const std::string& argument, const UseOptions& use) {

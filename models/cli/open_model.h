@@ -9,6 +9,7 @@
 
 #include "host/score/neural_scorer.h"
 #include "host/score/token_scorer.h"
+#include "models/cli/adapt_options.h"
 
 namespace unroll::cli {
 
@@ -38,6 +39,11 @@ class OpenModel {
   // Each borrows the model.
   virtual std::unique_ptr<TokenScorer> scorer(Reset reset, const ScoringShape& shape) = 0;
   virtual std::unique_ptr<NextWord> next_word() = 0;
+  // Makes scorers from here on follow the text or average over masks. Throws usage Errors: options
+  // that do not fit, and any for a model that has neither hidden states nor gradients.
+  virtual void adapt(const AdaptOptions& options);
+  // What adapt() asked for, with tuned values once a scorer was made; null without.
+  virtual nlohmann::json adaptation() const { return {}; }
   // What precedes a line's words, in words for a report: "every line a sentence of its own".
   virtual std::string conditions(Reset reset) const = 0;
   // Of a mixture, once its weights are known; empty for a single model.
@@ -63,9 +69,5 @@ struct Arithmetic {
   MatmulMode matmul;
 };
 Arithmetic parse_precision(const std::string& precision, const Device& device);
-
-// The bytes that logits may take: as set, or by default 256 MiB on a CPU and a quarter of the free
-// memory, at most 16 GB, on a GPU.
-size_t logits_budget(int64_t setting, const Device& device);
 
 }  // namespace unroll::cli

@@ -19,13 +19,16 @@ struct ScoreFlags {
   std::vector<std::string> files;  // one
   ScoringShape shape;
   MixOptions mix;
+  AdaptOptions adapt;
   UseOptions use;
 };
 
 int score(const ScoreFlags& f) {
   if (f.files.size() > 1)
     throw Error(ErrorKind::usage, "\"" + f.files[1] + "\": unexpected; score takes one text");
+  parse_adaptation(f.adapt);  // so that bad flags are refused before anything is read
   const auto model = open_mixture(f.model, f.mix, f.use);
+  if (f.adapt.adapts()) model->adapt(f.adapt);
   const auto scorer = model->scorer(parse_reset(f.reset, *model), f.shape);
   TextSource source(f.files, "FILE");
   const LogBase base = parse_log_base(f.base);
@@ -59,6 +62,7 @@ Verb add_score(CLI::App& app) {
   app.add_option("--batch", f->shape.B, "lines side by side; does not change the result");
   app.add_option("--bptt", f->shape.T, "steps at a time; does not change the result");
   add_write_probs_option(app, f->write_probs);
+  add_adapt_options(app, f->adapt);
   add_mix_options(app, f->mix);
   add_use_options(app, f->use);
   return [f] {

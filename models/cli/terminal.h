@@ -23,6 +23,8 @@ class Terminal final : public TrainObserver {
   void progress(const Progress& p) override;
   void validation(const Validation& v) override;
   void sample(const std::string& text) override;
+  void schedule(const std::string& text) override { say(text); }
+  void phase(const std::string& text) override { say(text); }
   void warning(const std::string& text) override;
 
  private:

@@ -1,6 +1,7 @@
 // unroll train: from text files to a run directory.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -21,6 +22,7 @@
 #include "models/cli/verbs.h"
 #include "models/recipes/recipes.h"
 #include "models/registry.h"
+#include "models/softmax_choice.h"
 
 namespace unroll::cli {
 namespace {
@@ -34,9 +36,9 @@ struct TrainFlags {
 };
 
 // Settings that a resumed run may change: how long and where it runs, and what it reports.
-constexpr const char* kResumable[] = {"epochs",    "max_steps",    "max_time", "patience",
-                                      "log_every", "save_every",   "device",   "threads",
-                                      "eager",     "logits_memory"};
+constexpr const char* kResumable[] = {"epochs",   "finetune_epochs", "max_steps",     "max_time",
+                                      "patience", "log_every",       "save_every",    "device",
+                                      "threads",  "eager",           "logits_memory", "schedule"};
 
 std::string read_text(const std::string& path, const std::string& flag) {
   std::ifstream in(path, std::ios::binary);
@@ -92,18 +94,21 @@ Config resumed_config(const TrainFlags& f, const RunDir& run) {
 }
 
 void describe_run(Terminal& terminal, const Config& config, const Texts& texts, const Vocab& vocab,
-                  const ParamStore& params, const Backend& backend, const MemoryEstimate& m) {
+                  const ParamStore& params, const std::string& softmax, const Backend& backend,
+                  const MemoryEstimate& m) {
   describe_texts(terminal, config, texts, vocab);
   terminal.say(fmt::format("model     {} x {} {}, embedding {}{}: {} parameters", config.layers,
                            config.hidden, config.cell, config.emb, config.tied ? ", tied" : "",
                            human_count(double(params.parameters()))));
-  terminal.say(
-      fmt::format("memory    {} = {} weights and gradients + {} optimiser + {} activations and "
-                  "logits + {} buffers + {} program; {} free",
-                  human_bytes(double(m.total())), human_bytes(double(m.weights)),
-                  human_bytes(double(m.optimizer)), human_bytes(double(m.activations)),
-                  human_bytes(double(m.buffers)), human_bytes(double(m.process)),
-                  human_bytes(double(backend.device().free_memory_bytes()))));
+  terminal.say("softmax   " + softmax);
+  terminal.say(fmt::format(
+      "memory    {} = {} weights and gradients + {} optimiser + {} activations + {} "
+      "logits + {} buffers + {} program; {} free",
+      human_bytes(double(m.total())), human_bytes(double(m.weights)),
+      human_bytes(double(m.optimizer)),
+      human_bytes(double(m.activations - std::min(m.logits, m.activations))),
+      human_bytes(double(std::min(m.logits, m.activations))), human_bytes(double(m.buffers)),
+      human_bytes(double(m.process)), human_bytes(double(backend.device().free_memory_bytes()))));
   const std::string& why = backend.device().why_cpu();
   terminal.say(fmt::format("device    {}{}, {}, seed {}, unroll {}", backend.device().name(),
                            why.empty() ? "" : " (" + why + ")", config.precision, config.seed,
@@ -200,8 +205,9 @@ int train(const TrainFlags& f) {
 
   const Backend backend(device, arithmetic.matmul);
   ParamStore params;
-  const auto model = make_model(config, vocab.size(), params);
-  require_weights(device, params, arithmetic.act, config.optimizer == "adam" ? 2 : 0);
+  const std::string softmax = choose_softmax(config, vocab);
+  const auto model = make_model(config, vocab, params);
+  require_weights(device, params, arithmetic.act, slots_of(optimizer_settings(config).rule));
   params.materialize(backend, arithmetic.act, uint64_t(config.seed));
   if (!f.init_from.empty())
     terminal.say(initialize_from(ModelFile(resolve_model(f.init_from)), backend, params,
@@ -217,7 +223,7 @@ int train(const TrainFlags& f) {
        .observer = &terminal,
        .stop = &stop_after_step()});
   write_config(config, run);
-  describe_run(terminal, config, texts, vocab, params, backend, trainer.estimate());
+  describe_run(terminal, config, texts, vocab, params, softmax, backend, trainer.estimate());
   if (resume) trainer.resume();
   const TrainResult result = trainer.run();
   return report(result, run, config, terminal, texts.has_test, stop_after_step().load());

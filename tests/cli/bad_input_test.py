@@ -56,6 +56,8 @@ class UsageTest(ProgramTest):
         self.assert_fails(2, ["--out", "--resume"], "train", "--data", self.data)
         self.assert_fails(2, ["--out", "--resume"], "train", "--out", "a", "--resume", "b")
         self.assert_fails(2, ["validation", "--valid"], "train", "--out", self.path("no"), "--train", train)
+        self.assert_fails(2, ["step", "CPU", "--schedule auto"], "train", "--out", self.path("cpu"), "--data", self.data,
+                          "--device", "cpu", "--batch", "4", "--bptt", "8", "--schedule", "step")
 
     def test_two_matches_in_a_data_folder_are_both_named(self):
         for name in ("a.train.txt", "b.train.txt", "x.valid.txt"):
@@ -170,7 +172,7 @@ class ModelFileTest(ProgramTest):
 class ResourceTest(ProgramTest):
     def test_a_run_that_cannot_fit_is_refused_before_its_first_step(self):
         out = self.path("huge")
-        self.assert_fails(6, ["weights", "optimiser", "free", "--batch", "--hidden", "--vocab-size"], "train", "--data",
+        self.assert_fails(6, ["weights", "optimiser", "free", "--hidden", "--emb", "--vocab-size"], "train", "--data",
                           self.data, "--out", out, "--device", "cpu", "--hidden", "60000", "--layers", "60")
         self.assertFalse(os.path.exists(os.path.join(out, "log.jsonl")))
 
@@ -217,7 +219,7 @@ class DiskTest(ProgramTest):
         with open(state, "rb") as f:
             before = f.read()
         self.assert_fails(7, ["safetensors", "the old one is kept"], "train", "--resume", run_dir, "--epochs", "2",
-                          preexec_fn=self.limit(4096))
+                          preexec_fn=self.limit(10000))
         with open(state, "rb") as f:
             self.assertEqual(f.read(), before)
         self.assertEqual([n for n in os.listdir(run_dir) if "tmp" in n], [])

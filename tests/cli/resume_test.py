@@ -15,7 +15,7 @@ TIMING = ("seconds", "words_per_second")
 
 # Everything on that could be forgotten: dropout, Adam, prefetch, a plateau schedule, early stopping, accumulation.
 EVERYTHING = ["--device", "cpu", "--hidden", "24", "--emb", "16", "--layers", "2", "--batch", "4", "--bptt", "5",
-              "--dropout", "0.3", "--optimizer", "adam", "--lr", "0.02", "--schedule", "plateau", "--patience", "4",
+              "--dropout", "0.3", "--optimizer", "adam", "--lr", "0.02", "--lr-schedule", "plateau", "--patience", "4",
               "--patience-lr", "1", "--epochs", "5", "--log-every", "3", "--save-every", "0.02s", "--quiet"]
 
 
@@ -98,6 +98,15 @@ class ResumeTest(ProgramTest):
 
     def test_two_threads(self):
         self.check("threads", ["--threads", "2", "--epochs", "2"], [signal.SIGKILL, signal.SIGTERM], 4)
+
+    def test_averaging_fine_tuning_and_random_lengths(self):
+        self.check("nt-asgd", ["--threads", "1", "--optimizer", "nt-asgd", "--nonmono", "1", "--lr", "20", "--clip", "0.25",
+                               "--lr-schedule", "constant", "--patience", "0", "--bptt-random", "--bptt", "12",
+                               "--epochs", "10", "--finetune-epochs", "4", "--weight-decay", "1e-5"],
+                   [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM], 5)
+        kinds = [line["kind"] for line in log_of(self.path("nt-asgd-whole"))]
+        self.assertEqual(kinds.count("averaging"), 1)
+        self.assertEqual(kinds.count("finetune"), 1)
 
     def test_a_run_killed_before_its_first_state_can_be_started_again(self):
         out = self.path("early")

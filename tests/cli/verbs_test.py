@@ -14,8 +14,8 @@ class TrainTest(ProgramTest):
             ["--cell", "gru", "--tied", "--batching", "sentence"],  # projected: emb 7, hidden 9
             ["--cell", "tanh", "--unit", "char", "--optimizer", "sgd", "--lr", "0.1"],
             ["--cell", "relu", "--residual", "--layers", "2", "--biases", "1"],
-            ["--precision", "fp64", "--accum", "2", "--loss", "sum_time", "--schedule", "zaremba"],
-            ["--cell", "gru", "--dropout", "0.3", "--dropout-kind", "locked", "--schedule", "plateau"],
+            ["--precision", "fp64", "--accum", "2", "--loss", "sum_time", "--lr-schedule", "zaremba"],
+            ["--cell", "gru", "--dropout", "0.3", "--dropout-kind", "locked", "--lr-schedule", "plateau"],
             ["--vocab-size", "12", "--patience", "1", "--set", "epochs=2", "--init", "uniform:0.1"],
             ["--max-time", "1h", "--min-count", "2", "--weight-decay", "0.01", "--eager"],
         ]

@@ -43,7 +43,7 @@ class Finding : public std::runtime_error {
   Finding(std::string kind, const std::string& text)
       : std::runtime_error(text), kind_(std::move(kind)) {}
   // race(write-read), uninitialised, out-of-bounds, barrier-divergence, exited-threads, warp-mask,
-  // deadlock, livelock, limit, ...
+  // deadlock, livelock, limit, early-start, ...
   const std::string& kind() const { return kind_; }
 
  private:
@@ -106,6 +106,8 @@ struct Grid {
   dim3 grid, block;
   size_t shared_bytes = 0;
   bool cooperative = false;
+  bool early_start = false;  // may begin before the grid ahead of it in `stream` has ended
+  const void* stream = nullptr;
   const void* kernel = nullptr;     // its entry, for the name in reports
   const void* arguments = nullptr;  // host memory that its threads may read
   size_t argument_bytes = 0;
@@ -117,6 +119,7 @@ struct Grid {
 void check_limits(const Grid& grid);
 // Blocks of this shape that one multiprocessor holds at once (registers are not counted).
 int blocks_per_sm(int threads, size_t shared_bytes);
+size_t shared_bytes_per_block();
 inline constexpr int kMultiprocessors = 132;
 
 // Calls thread(state) once for every thread of the grid. Returns when all have ended, or throws a

@@ -58,6 +58,8 @@ void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&.
   grid.block = shape.block;
   grid.shared_bytes = shape.shared_bytes;
   grid.cooperative = shape.cooperative;
+  grid.early_start = shape.early_start;
+  grid.stream = stream;
   grid.kernel = reinterpret_cast<const void*>(kernel);
   grid.arguments = call.get();
   grid.argument_bytes = sizeof *call;
@@ -71,6 +73,8 @@ template <class... P>
 int blocks_per_sm(void (*)(P...), int threads, size_t shared_bytes) {
   return sim::blocks_per_sm(threads, shared_bytes);
 }
+
+inline size_t shared_bytes_per_block() { return sim::shared_bytes_per_block(); }
 
 // --- shared memory --------------------------------------------------------------------------
 
@@ -86,6 +90,8 @@ GPU_DEVICE void sync_warp(uint32_t mask = kFullMask, Site site = Site::here()) {
   sim::warp_barrier(mask, site);
 }
 GPU_DEVICE void grid_sync(Site site = Site::here()) { sim::grid_barrier(site); }
+GPU_DEVICE void wait_for_previous(Site site = Site::here()) { sim::wait_for_previous(site); }
+GPU_DEVICE void let_next_start() {}
 
 template <class T>
 GPU_DEVICE T shfl(uint32_t mask, T v, int lane, Site site = Site::here()) {

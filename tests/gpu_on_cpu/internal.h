@@ -44,6 +44,7 @@ struct Thread {
   std::array<uint32_t, 4> polled_value{};
   std::vector<AsyncCopy> copies;
   int groups = 0;
+  bool waited = true;  // false: in a grid that started early, before wait_for_previous
   // Race build only.
   uint32_t id = 0;     // in the grid
   uint32_t clock = 1;  // of its accesses, advanced by every release

@@ -14,6 +14,8 @@ constexpr size_t kArgumentBytes = 32764;
 
 }  // namespace
 
+size_t shared_bytes_per_block() { return kSharedPerBlock; }
+
 int blocks_per_sm(int threads, size_t shared_bytes) {
   if (threads < 1 || threads > int(kThreadsPerBlock) || shared_bytes > kSharedPerBlock) return 0;
   const unsigned rounded = (unsigned(threads) + 31) / 32 * 32;

@@ -330,6 +330,8 @@ bool torn_vector(bool planted);
 bool misaligned_vector(bool planted);
 bool missing_sync_warp(bool planted);
 bool not_cooperative(bool planted);
+bool early_read(bool planted);
+bool never_waits(bool planted);
 
 const PlantedBug kPlantedBugs[] = {
     {"missing_sync_in_reduce", missing_sync_in_reduce, "wrong", "", "uninitialised"},
@@ -356,6 +358,8 @@ const PlantedBug kPlantedBugs[] = {
     {"misaligned_vector", misaligned_vector, "misaligned", "", "misaligned"},
     {"missing_sync_warp", missing_sync_warp, "wrong", "", "uninitialised race(write-read)"},
     {"not_cooperative", not_cooperative, "launch", "", "launch"},
+    {"early_read", early_read, "missed", "", "early-start"},
+    {"never_waits", never_waits, "early-start", "", "early-start"},
 };
 const int kPlantedBugCount = int(sizeof kPlantedBugs / sizeof kPlantedBugs[0]);
 

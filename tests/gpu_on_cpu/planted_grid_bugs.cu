@@ -205,4 +205,46 @@ bool not_cooperative(bool planted) {
   return all_near(h, [](size_t i) { return i < kBlocks ? i : 2 * kBlocks - 1 - i; });
 }
 
+namespace {
+
+// y = w x, where x comes from the kernel before and w was there all along.
+GPU_KERNEL void first_kernel(const float* w, float* x) {
+  x[blockIdx.x * kThreads + threadIdx.x] = w[blockIdx.x * kThreads + threadIdx.x] + 1;
+}
+template <bool Planted>
+GPU_KERNEL void early_kernel(const float* w, const float* x, float* y) {
+  const unsigned i = (gridDim.x - 1 - blockIdx.x) * kThreads + threadIdx.x;
+  const float weight = w[i];
+  float v = 0;
+  if constexpr (Planted) v = x[i];  // planted:early_read
+  gpu::wait_for_previous();
+  if constexpr (!Planted) v = x[i];
+  y[i] = weight * v;
+}
+template <bool Planted>
+GPU_KERNEL void unwaited_kernel(const float* w, float* y) {
+  if constexpr (!Planted) gpu::wait_for_previous();
+  y[threadIdx.x] = w[threadIdx.x];
+}
+}  // namespace
+
+bool early_read(bool planted) {
+  const std::vector<float> w = ramp(kBlocks * kThreads);
+  DeviceArray<float> in(w), x(w.size()), y(w.size());
+  const gpu::Launch shape{.grid = kBlocks, .block = kThreads};
+  gpu::launch(first_kernel, shape, nullptr, in.data(), x.data());
+  gpu::Launch early = shape;
+  early.early_start = true;
+  PLANTABLE(early_kernel, early, nullptr, in.data(), x.data(), y.data());
+  return all_near(y, [&](size_t i) { return w[i] * (w[i] + 1); });
+}
+
+bool never_waits(bool planted) {
+  const std::vector<float> w = ramp(kThreads);
+  DeviceArray<float> in(w), y(w.size());
+  const gpu::Launch shape{.block = kThreads, .early_start = true};  // planted:never_waits
+  PLANTABLE(unwaited_kernel, shape, nullptr, in.data(), y.data());
+  return all_near(y, [&](size_t i) { return w[i]; });
+}
+
 }  // namespace unroll::gpu_on_cpu

@@ -9,6 +9,8 @@
 //   - the grid has passed a grid_sync since;
 //   - a chain of release and acquire leads from its thread, or from its block after a barrier,
 //   here.
+// A thread of a grid that started early has, until wait_for_previous, none of what the grids of its
+// stream wrote that may still be running: those back to the last one that did not start early.
 // Release and acquire are those of the PTX memory consistency model: a fence followed by a relaxed
 // write, or a releasing write; a relaxed read followed by a fence, or an acquiring read.
 #include <algorithm>
@@ -37,12 +39,15 @@ struct alignas(64) Cell {
   uint8_t written;      // a bit per byte
   uint8_t split;        // see the cells of the single bytes
   uint8_t copying;      // an asynchronous copy to here is under way
+  uint32_t written_in;  // the launch that wrote here last
 };
 static_assert(sizeof(Cell) == 64);
 
 struct State {
   Cell *words = nullptr, *bytes = nullptr;
   uint32_t launch = 0;
+  std::unordered_map<const void*, uint32_t> chains;  // per stream: its last full start
+  uint32_t chain = 0;                                // that of the running grid
   std::vector<uint32_t> floor;  // per block: accesses of lower epochs precede a grid_sync
   std::unordered_map<const void*, std::shared_ptr<Knowledge>> locations;
   std::vector<Code> sites;
@@ -97,16 +102,22 @@ bool ordered(const Stamp& s) {
   return t.known && t.known->covers(block, s.epoch, id, s.clock);
 }
 
-enum Fault { kUninitialised, kWriteRead, kReadWrite, kWriteWrite, kCopying };
+enum Fault { kUninitialised, kWriteRead, kReadWrite, kWriteWrite, kCopying, kTooEarly };
 
 void report(Fault fault, const Stamp& now, const Stamp& before) {
   State& s = state();
   if (!s.reported.insert({fault, now.where, before.where}).second) return;
-  static const char* const kNames[] = {"uninitialised", "race(write-read)", "race(read-write)",
-                                       "race(write-write)", "async-copy"};
+  static const char* const kNames[] = {"uninitialised",     "race(write-read)", "race(read-write)",
+                                       "race(write-write)", "async-copy",       "early-start"};
   const std::string kind = kNames[fault];
   if (fault == kUninitialised)
     return note(kind, kind + ": " + text_of(now) + " reads bytes that were never written");
+  if (fault == kTooEarly)
+    return note(kind, kind + ": " + text_of(now) +
+                          (before.where ? " writes device memory"
+                                        : " reads what an earlier kernel of the stream may still "
+                                          "be writing") +
+                          " before wait_for_previous()");
   if (fault == kCopying)
     return note(kind, kind + ": " + text_of(now) + " touches the destination of the copy by " +
                           text_of(before) + ", which was not waited for");
@@ -140,6 +151,7 @@ void visit(Cell& c, const char* p, int bytes, uint8_t mask, Access kind, const S
     }
     c.write = now;
     c.written |= mask;
+    c.written_in = state().launch;
     return;
   }
   // Two readers are enough to see that someone else read; the one that matters least goes.
@@ -226,8 +238,13 @@ void race_access(const void* at, size_t bytes, Access kind, const Code& code) {
              std::to_string(bytes) + " bytes outside every live buffer and shared array");
     return;
   }
-  for_cells(p, bytes,
-            [&](Cell& c, const char* q, int n, uint8_t mask) { visit(c, q, n, mask, kind, now); });
+  const bool early = !t.waited && !in_shared_arena(p);
+  const bool reads = kind == Access::read || kind == Access::atomic_read;
+  if (early && !reads) report(kTooEarly, now, now);
+  for_cells(p, bytes, [&](Cell& c, const char* q, int n, uint8_t mask) {
+    if (early && reads && c.written_in >= state().chain) report(kTooEarly, now, {});
+    visit(c, q, n, mask, kind, now);
+  });
 }
 
 void race_copy_begins(void* dst, Site site) {
@@ -316,6 +333,10 @@ void race_grid_begins() {
   if (!race_build()) return;
   State& s = state();
   ++s.launch;
+  // A stream without a past has nothing that could still run.
+  uint32_t& chain = s.chains[run->grid->stream];
+  if (!run->grid->early_start || chain == 0) chain = s.launch;
+  s.chain = chain;
   s.floor.clear();
   s.locations.clear();
   s.reported.clear();

@@ -117,6 +117,10 @@ void end_thread(Thread& t) {
     fail("exited-threads", "exited-threads: " + text_of(t) +
                                " has ended while others wait in grid_sync at " +
                                text_of(run->grid_site));
+  if (!t.waited)
+    fail("early-start", "early-start: " + text_of(t) +
+                            " has ended without wait_for_previous(), which every thread of a "
+                            "kernel launched with early_start calls");
   t.wait = Wait::ended;
   w.ready &= ~bit;
   w.lanes &= ~bit;
@@ -163,6 +167,7 @@ std::unique_ptr<Block> make_block(uint64_t number) {
     b.threads[i].block = &b;
     b.threads[i].number = i;
     b.threads[i].id = b.number * n + i;
+    b.threads[i].waited = !g.early_start;
     b.warps[i / 32].ready |= 1u << (i % 32);
   }
   for (uint32_t w = 0; w < b.warps.size(); ++w) {

@@ -37,7 +37,9 @@ Numbers same_bits(const SmallModel::Spec& spec,
 }
 
 Numbers on_cpu(const SmallModel::Spec& spec, const std::function<Numbers(SmallModel&)>& program) {
-  SmallModel model(Device::cpu(1), spec, true);
+  SmallModel::Spec on_cpu = spec;
+  on_cpu.model.schedule = Schedule::automatic;  // the others are a GPU's
+  SmallModel model(Device::cpu(1), on_cpu, true);
   return program(model);
 }
 
@@ -54,23 +56,39 @@ Numbers ten_steps(SmallModel& m) {
 
 // --- what a step asks of the device -------------------------------------------------------------
 
+// Of both passes over all time steps of one layer.
+int64_t launches_of(Schedule schedule, int64_t T) {
+  switch (schedule) {
+    case Schedule::persistent:  // each way the mailboxes, then one kernel
+      return 2 * 2;
+    case Schedule::step:  // each way the packed weights and the carried-in state
+      return 2 * (2 + T);
+    default:  // R h and the cell; the cell and, but for one time step, R^T dz
+      return 2 * T + 2 * T - 1;
+  }
+}
+
 // Kernels, products and sorts of one training step, counted by hand.
 int64_t launches_of(const SmallModel::Spec& spec) {
   const RnnLm::Config& c = spec.model;
   const int64_t T = SmallModel::kT, L = c.L, states = info_of(c.cell).states;
   const int64_t dropouts = c.dropout > 0 ? L + 1 : 0;
   const bool projected = c.tied && c.E != c.H;
-  // Words; per layer: W x, h and c carried in and out, and per time step R h and the cell.
-  const int64_t forward = 1 + dropouts + L * (1 + 2 * states + 2 * T) + projected;
+  const Backend backend(Device::cuda());
+  const Schedule schedule =
+      choose_schedule(backend.exec(), c.schedule, c.cell, spec.act, T, SmallModel::kB, c.H)
+          .schedule;
+  const int64_t recurrence = L * launches_of(schedule, T);
+  // Words; per layer: W x, h and c carried in and out.
+  const int64_t forward = 1 + dropouts + L * (1 + 2 * states) + projected;
   // Logits, softmax, dx, dW_o, db_o.
   const int64_t head = 5;
-  // Per layer: the cell and, but for one time step, R^T dz; dR, db_W, db_R, dW, dx. Words:
-  // clear, keys, sort, sums; where the table is tied, the head has overwritten what was there.
-  const int64_t backward = 2 * projected + dropouts + L * (2 * T - 1 + 5) + 4 - (c.tied ? 1 : 0);
-  // Norm, update, figures; bf16: every matrix is rounded again.
-  const int64_t matrices = 1 + 2 * L + projected + !c.tied;
-  const int64_t update = 2 + 1 + 1 + (spec.act == DType::bf16 ? matrices : 0);
-  return forward + head + backward + update;
+  // Per layer: dR, db_W, db_R, dW, dx. Words: clear, keys, sort, sums; where the table is tied, the
+  // head has overwritten what was there.
+  const int64_t backward = 2 * projected + dropouts + L * 5 + 4 - (c.tied ? 1 : 0);
+  // Norm, update, figures.
+  const int64_t update = 2 + 1 + 1;
+  return recurrence + forward + head + backward + update;
 }
 
 class StepCalls : public testing::TestWithParam<SmallModel::Spec> {};
@@ -89,6 +107,7 @@ TEST_P(StepCalls, NoSynchronisationAndNoAllocation) {
 }
 
 TEST_P(StepCalls, EagerStepIssuesWhatTheGraphHolds) {
+  const int64_t launches = launches_of(GetParam());
   SmallModel m(Device::cuda(), GetParam(), true);
   m.train(0);
   gpu_on_cpu::take_calls();
@@ -96,24 +115,30 @@ TEST_P(StepCalls, EagerStepIssuesWhatTheGraphHolds) {
   EXPECT_EQ(gpu_on_cpu::take_calls(), (Calls{{"cudaEventSynchronize", 1},
                                              {"cudaMemcpyAsync", 1},
                                              {"cudaEventRecord", 1},
-                                             {"launch", launches_of(GetParam())}}));
+                                             {"launch", launches}}));
 }
 
 std::vector<SmallModel::Spec> all_specs() {
-  SmallModel::Spec adam = SmallModel::spec(), tied = SmallModel::spec(), plain = SmallModel::spec();
+  SmallModel::Spec adam = SmallModel::spec(), tied = adam, plain = adam, alternating = adam;
+  SmallModel::Spec persistent = SmallModel::spec(Cell::lstm, DType::bf16);
   adam.rule = OptimizerSettings::Rule::adam;
   tied.model.tied = true;
   plain.model.dropout = 0;
   plain.model.L = 1;
+  alternating.model.schedule = Schedule::alternating;
+  persistent.model.schedule = Schedule::persistent;
   return {SmallModel::spec(),
           SmallModel::spec(Cell::lstm, DType::bf16),
           adam,
           SmallModel::spec(Cell::gru),
           SmallModel::spec(Cell::tanh),
           tied,
-          plain};
+          plain,
+          alternating,
+          persistent};
 }
-constexpr const char* kSpecNames[] = {"lstm", "lstm_bf16", "adam", "gru", "tanh", "tied", "plain"};
+constexpr const char* kSpecNames[] = {"lstm", "lstm_bf16", "adam",        "gru",       "tanh",
+                                      "tied", "plain",     "alternating", "persistent"};
 std::string spec_name(const testing::TestParamInfo<SmallModel::Spec>& info) {
   return kSpecNames[info.index];
 }
@@ -160,7 +185,6 @@ TEST(CapturedPrograms, MasksFollowTheirNumber) {
   same_bits(SmallModel::spec(), [](SmallModel& m) {
     for (const uint64_t mask_step : {0, 1, 2, 3, 0, 2}) {
       StepScalars scalars;
-      scalars.update.step = 1;
       scalars.mask_step = mask_step;
       m.scheduler->train(SmallModel::chunk(0), m.state, scalars);
     }

@@ -67,7 +67,6 @@ struct SmallModel {
     StepScalars scalars;
     scalars.update.lr = (rule == OptimizerSettings::Rule::sgd ? 0.5 : 0.02) / (1 + step);
     scalars.update.clip = 0.4 + 0.05 * step;
-    scalars.update.step = step + 1;
     scalars.seed = 3;
     scalars.mask_step = uint64_t(step);
     scalars.weight = 1.0 / kB;

@@ -189,6 +189,10 @@ void grid_barrier(Site site) {
   yield_ready();
 }
 
+void wait_for_previous(Site site) {
+  if (!site_is_off("wait_for_previous", site)) current->waited = true;
+}
+
 dim3 thread_index() {
   const dim3 n = run->grid->block;
   const unsigned i = current->number;

@@ -20,6 +20,7 @@ void* carve_piece(unsigned char*& raw, size_t bytes, Site site);
 void block_barrier(Site site);
 void warp_barrier(uint32_t mask, Site site);
 void grid_barrier(Site site);
+void wait_for_previous(Site site);
 
 enum class WarpKind : uint8_t {
   sync,

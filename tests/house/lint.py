@@ -126,17 +126,27 @@ LAYERS = [
 # Single arrows against the table, each with its reason.
 EXCEPTIONS = {
     # The bf16 shadow of the weights is recast where the weights are owned.
-    ("host/memory/param_store.cc", "kernels/elementwise/add.h"),
+    ("host/memory/param_store.cc", "kernels/update/exchange.h"),
+    ("host/memory/param_store.h", "kernels/update/pieces.h"),
     # Gradients of one step are added up where its parts are scheduled.
     ("host/train/scheduler.cc", "kernels/elementwise/add.h"),
     # How much scratch the head will ask for is part of the estimate.
     ("host/train/memory_estimate.cc", "kernels/heads/linear_softmax_xent.h"),
+    # Masks are named and drawn by the same rule.
+    ("kernels/regularize/row_dropout.h", "kernels/elementwise/dropout.h"),
+    ("kernels/regularize/weight_drop.h", "kernels/elementwise/dropout.h"),
+    # A model says how its recurrent layers walk through time, and why, for the log.
+    ("host/train/model.h", "kernels/recurrent/schedule.h"),
     # A recurrent stack reads and overwrites the carried (h, c).
     ("host/ops/recurrent_stack.h", "host/train/state.h"),
     # The registry makes models from a configuration; it composes nothing itself.
     ("models/registry.h", "host/io/config.h"),
     ("models/registry.h", "host/memory/param_store.h"),
     ("models/recipes/recipes.cc", "host/io/parse.h"),
+    # The output layer is chosen by the configuration and the counts of words.
+    ("models/registry.h", "host/data/vocab.h"),
+    ("models/softmax_choice.h", "host/io/config.h"),
+    ("models/softmax_choice.h", "host/data/vocab.h"),
 }
 
 

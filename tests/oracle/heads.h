@@ -9,6 +9,10 @@
 
 namespace unroll::test {
 
+struct HeadOptions {
+  double smoothing = 0, z_loss = 0, cap = 0;
+};
+
 struct HeadOracle {
   std::vector<double> loss;   // [N]
   std::vector<double> dx;     // [N,D]
@@ -20,7 +24,8 @@ struct HeadOracle {
 // x [N,D], W [V,D], b [V] or empty, target [N] with negative entries ignored, dloss [N].
 inline HeadOracle head_oracle(int64_t N, int64_t D, int64_t V, const std::vector<double>& x,
                               const std::vector<double>& W, const std::vector<double>& b,
-                              const std::vector<double>& target, const std::vector<double>& dloss) {
+                              const std::vector<double>& target, const std::vector<double>& dloss,
+                              const HeadOptions& options = {}) {
   HeadOracle out;
   out.loss.assign(size_t(N), 0);
   out.dx.assign(size_t(N * D), 0);
@@ -33,6 +38,7 @@ inline HeadOracle head_oracle(int64_t N, int64_t D, int64_t V, const std::vector
     for (int64_t v = 0; v < V; ++v) {
       z[v] = b.empty() ? 0 : b[size_t(v)];
       for (int64_t d = 0; d < D; ++d) z[v] += W[size_t(v * D + d)] * x[size_t(n * D + d)];
+      if (options.cap > 0) z[v] = options.cap * std::tanh(z[v] / options.cap);
       if (z[v] > top) top = z[v];
     }
     double sum = 0;
@@ -40,10 +46,17 @@ inline HeadOracle head_oracle(int64_t N, int64_t D, int64_t V, const std::vector
     const double lse = top + std::log(sum);
     for (int64_t v = 0; v < V; ++v) z[v] -= lse;
     if (target[size_t(n)] < 0) continue;
-    out.loss[size_t(n)] = -z[int64_t(target[size_t(n)])];
+    const double share = options.smoothing / double(V);
+    const int64_t true_class = int64_t(target[size_t(n)]);
+    out.loss[size_t(n)] = -(1 - options.smoothing) * z[true_class] + options.z_loss * lse * lse;
     for (int64_t v = 0; v < V; ++v) {
-      const double one_hot = v == int64_t(target[size_t(n)]) ? 1 : 0;
-      const double dz = dloss[size_t(n)] * (std::exp(z[v]) - one_hot);
+      if (share > 0) out.loss[size_t(n)] -= share * z[v];
+      const double q = share + (v == true_class ? 1 - options.smoothing : 0);
+      double dz = dloss[size_t(n)] * ((1 + 2 * options.z_loss * lse) * std::exp(z[v]) - q);
+      if (options.cap > 0) {
+        const double ratio = (z[v] + lse) / options.cap;  // z is log p by now
+        dz *= 1 - ratio * ratio;
+      }
       out.db[size_t(v)] += dz;
       for (int64_t d = 0; d < D; ++d) {
         out.dx[size_t(n * D + d)] += dz * W[size_t(v * D + d)];

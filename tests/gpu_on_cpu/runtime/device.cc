@@ -54,6 +54,7 @@ std::map<std::string, int64_t> take_calls() {
   const std::lock_guard lock(runtime().mutex);
   return std::exchange(runtime().calls, {});
 }
+void set_machine(const Machine& machine) { runtime().machine = machine; }
 void set_device_memory(size_t bytes) { runtime().device_bytes = bytes; }
 
 }  // namespace unroll::gpu_on_cpu
@@ -106,22 +107,27 @@ cudaError_t cudaPeekAtLastError() { return runtime().last_error; }
 cudaError_t cudaGetLastError() { return std::exchange(runtime().last_error, cudaSuccess); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  const Machine& machine = runtime().machine;
+  *count = machine.driver < CUDART_VERSION ? 0 : machine.devices;
+  if (machine.driver < CUDART_VERSION) return result(cudaErrorInsufficientDriver);
+  return machine.devices > 0 ? cudaSuccess : result(cudaErrorNoDevice);
 }
 cudaError_t cudaDriverGetVersion(int* version) {
+  *version = runtime().machine.driver;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = CUDART_VERSION;
   return cudaSuccess;
 }
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int device) {
   const Call call;
   if (device != 0) return result(cudaErrorInvalidDevice);
-  // An H200.
   *prop = {};
   std::strcpy(prop->name, "GPU on CPU");
   prop->totalGlobalMem = runtime().device_bytes;
-  prop->major = 9;
+  prop->major = runtime().machine.major;
+  prop->minor = runtime().machine.minor;
   prop->multiProcessorCount = 132;
   return cudaSuccess;
 }

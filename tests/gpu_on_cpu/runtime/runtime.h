@@ -17,6 +17,14 @@ namespace unroll::gpu_on_cpu {
 // Replays the same order of queued work from here on.
 void set_queue_seed(uint64_t seed);
 
+// What the runtime says of the machine; the default is one H200 with a driver for this CUDA.
+struct Machine {
+  int devices = 1;
+  int driver = 13000;  // as cudaDriverGetVersion counts; 0: none is installed
+  int major = 9, minor = 0;
+};
+void set_machine(const Machine& machine);
+
 // Memory that cudaMalloc refuses to exceed; cudaMemGetInfo counts it.
 void set_device_memory(size_t bytes);
 

@@ -72,6 +72,38 @@ struct Arrays {
   }
 };
 
+// What a user reads whose GPU or driver this build cannot use.
+TEST(Runtime, AMachineThatCannotRunUnrollIsToldWhy) {
+  struct Case {
+    gpu_on_cpu::Machine machine;
+    const char* why;
+  };
+  const Case cases[] = {
+      {{.major = 7, .minor = 5}, "has compute capability 7.5; unroll needs 8.0 or higher"},
+      {{.driver = 12080},
+       "the NVIDIA driver supports CUDA 12.8, this build needs 13.0 or newer; "
+       "update the driver (CUDA 13: 580 or later)"},
+      {{.driver = 0}, "no NVIDIA driver is installed"},
+      {{.devices = 0}, "CUDA says: no CUDA-capable device is detected"},
+  };
+  for (const Case& c : cases) {
+    gpu_on_cpu::set_machine(c.machine);
+    const Device device = Device::parse("auto", 1);
+    EXPECT_EQ(device.kind(), DeviceKind::cpu);
+    EXPECT_NE(device.why_cpu().find(c.why), std::string::npos) << device.why_cpu();
+    try {
+      Device::cuda();
+      ADD_FAILURE() << "accepted: " << c.why;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::resource);
+      EXPECT_NE(std::string(e.what()).find(c.why), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("use --device cpu"), std::string::npos) << e.what();
+    }
+  }
+  gpu_on_cpu::set_machine({});
+  cudaGetLastError();
+}
+
 TEST(Runtime, DeviceIsAnH200WithAnotherName) {
   const Device device = Device::cuda();
   EXPECT_EQ(device.name(), "GPU on CPU");

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/gpu_on_cpu/runtime/queue.h"
+#include "tests/gpu_on_cpu/runtime/runtime.h"
 
 namespace unroll::gpu_on_cpu {
 
@@ -34,6 +35,7 @@ using CapturePtr = std::shared_ptr<Capture>;
 struct Runtime {
   std::recursive_mutex mutex;
   Queue queue;
+  Machine machine;
   std::set<cudaStream_t> streams;
   std::map<const char*, size_t> device_blocks, pinned_blocks;
   size_t device_bytes = size_t(141) << 30, device_bytes_used = 0;

@@ -60,7 +60,7 @@ TEST_P(GoldenTest, TenStepsEqualPyTorch) {
   lm.set_formula_weights();
   for (int step = 0; step < kSteps; ++step) {
     StepScalars scalars;
-    scalars.update = {g.lr, g.clip, double(step + 1)};
+    scalars.update = {g.lr, g.clip};
     scalars.weight = 1.0 / (g.loss == "sum_time" ? B : B * T);
     lm.scheduler->train(make_chunk(T, B, int64_t(step) * T, token), lm.state, scalars);
     const std::vector<StepFigures> figures = lm.scheduler->take_figures();

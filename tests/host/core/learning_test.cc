@@ -25,7 +25,7 @@ OptimizerSettings adam() {
 }
 void step(TinyLm& lm, const HostChunk& chunk, int n, double lr) {
   StepScalars scalars;
-  scalars.update = {lr, 1.0, double(n + 1)};
+  scalars.update = {lr, 1.0};
   scalars.seed = 1;
   scalars.mask_step = uint64_t(n);
   scalars.weight = 1.0 / double(chunk.tokens);
@@ -34,7 +34,8 @@ void step(TinyLm& lm, const HostChunk& chunk, int n, double lr) {
 
 class LearningTest : public testing::TestWithParam<Cell> {};
 
-// A text of period 7 in which one word has two successors: knowing the last word is not enough.
+// A text of period 7 in which one word has two successors: knowing the last word is not enough. At
+// twice this rate the relu cell's state, carried on and on, grows without bound once the loss is 0.
 TEST_P(LearningTest, PeriodicText) {
   constexpr int32_t kPeriod[7] = {1, 2, 3, 1, 4, 5, 6};
   TinyLm lm(config_of(GetParam()), T, B, adam(), DType::f32);
@@ -42,7 +43,7 @@ TEST_P(LearningTest, PeriodicText) {
     step(lm,
          make_chunk(T, B, int64_t(n) * T,
                     [&](int64_t b, int64_t i) { return kPeriod[(i + 2 * b) % 7]; }),
-         n, 0.02);
+         n, 0.01);
   const std::vector<StepFigures> f = lm.scheduler->take_figures();
   EXPECT_NEAR(f[0].nats / f[0].tokens, std::log(V), 0.3);
   EXPECT_LT(f.back().nats / f.back().tokens, 0.05);
@@ -101,7 +102,7 @@ TEST(SchedulerTest, FiguresOfMoreStepsThanTheRingHolds) {
       HostChunk now = chunk(n);
       const State state(lm->backend, lm->model->state_shape(), now.B, DType::f64);
       StepScalars scalars;
-      scalars.update = {0.01, 0, double(n + 1)};
+      scalars.update = {0.01, 0};
       scalars.weight = 1;
       if (n % 3 == 2)
         lm->scheduler->evaluate(now, state);

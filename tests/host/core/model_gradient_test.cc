@@ -1,5 +1,6 @@
 // Whole-model gradients in f64 against central differences: every cell, tied and untied, projected,
-// residual, one and two biases, standard and locked dropout, padded lanes, accumulation.
+// residual, one and two biases, standard and locked dropout, embedding dropout, weight drop, unequal
+// widths, mixtures of softmaxes, padded lanes, accumulation.
 #include <gtest/gtest.h>
 
 #include "tests/harness/tolerances.h"
@@ -18,6 +19,7 @@ struct Case {
   int biases;
   double dropout;
   bool locked, lengths;
+  void (*more)(RnnLm::Config&) = nullptr;
 };
 
 const Case kCases[] = {
@@ -30,6 +32,28 @@ const Case kCases[] = {
     {"relu", Cell::relu, 4, 5, 1, false, false, 1, 0, false, false},
     {"lstm_lengths", Cell::lstm, 5, 6, 2, false, false, 2, 0.3, true, true},
     {"gru_lengths", Cell::gru, 5, 6, 1, true, false, 1, 0, false, true},
+    {"weight_drop", Cell::lstm, 5, 7, 2, false, false, 2, 0, false, false,
+     [](RnnLm::Config& c) { c.weight_drop = 0.5; }},
+    {"tied_unequal_widths", Cell::lstm, 5, 7, 3, true, false, 2, 0.4, true, false,
+     [](RnnLm::Config& c) {
+       c.H_last = 5;
+       c.dropout_hidden = 0.2;
+       c.dropout_embedding = 0.3;
+       c.weight_drop = 0.4;
+     }},
+    {"gru_projected_weight_drop", Cell::gru, 4, 6, 2, true, false, 1, 0, false, true,
+     [](RnnLm::Config& c) {
+       c.H_last = 5;
+       c.weight_drop = 0.3;
+     }},
+    {"mixture", Cell::lstm, 4, 6, 2, false, false, 2, 0.2, true, true,
+     [](RnnLm::Config& c) { c.mixtures = 3; }},
+    {"mixture_tied", Cell::lstm, 4, 6, 2, true, false, 2, 0.2, false, false,
+     [](RnnLm::Config& c) {
+       c.mixtures = 5;
+       c.H_last = 7;
+       c.dropout_latent = 0.4;
+     }},
 };
 
 int32_t token(int64_t b, int64_t n) { return int32_t((17 * b + 5 * n + n * n) % V); }
@@ -62,12 +86,13 @@ class ModelGradientTest : public testing::TestWithParam<Case> {
     config.dropout = c.dropout;
     config.locked = c.locked;
     config.init = 0.5;
+    if (c.more) c.more(config);
     return config;
   }
   // A training step that leaves the weights alone: learning rate 0.
   static double objective(TinyLm& lm, const HostChunk& chunk, bool first = true, bool last = true) {
     StepScalars scalars;
-    scalars.update = {0, 0, 1};
+    scalars.update = {0, 0};
     scalars.seed = 3;
     scalars.mask_step = 9;
     scalars.weight = 0.25;

@@ -86,7 +86,7 @@ TEST(ParamStoreTest, SlicesAreAlignedAndPaddingIsZero) {
 TEST(LrScheduleTest, Zaremba) {
   Config c;
   c.lr = 1;
-  c.schedule = "zaremba";
+  c.lr_schedule = "zaremba";
   c.lr_hold = 4;
   c.lr_decay = 2;
   const double expected[] = {1, 1, 1, 1, 0.5, 0.25, 0.125};
@@ -97,7 +97,7 @@ TEST(LrScheduleTest, Zaremba) {
   EXPECT_DOUBLE_EQ(learning_rate(c, 5), 1);
   EXPECT_NEAR(learning_rate(c, 38), std::pow(1.2, -33), 1e-15);
   for (const char* schedule : {"constant", "plateau"}) {
-    c.schedule = schedule;
+    c.lr_schedule = schedule;
     EXPECT_EQ(learning_rate(c, 30), 1);
   }
 }

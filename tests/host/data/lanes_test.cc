@@ -1,6 +1,9 @@
 // Stream batching against its definition, over odd sizes.
 #include "host/data/lanes.h"
 
+#include <cmath>
+
+#include "host/data/random_lengths.h"
 #include "tests/host/data/scratch_folder.h"
 
 namespace unroll::test {
@@ -49,6 +52,68 @@ TEST(LanesTrain, FollowsTheDefinition) {
       }
     }
   }
+}
+
+// Chunks of random length follow each other without gap or overlap, whichever is asked for first.
+TEST(LanesRandom, ChunksTileAnEpoch) {
+  const int N = 2003, B = 3, bptt = 12, rows = N / B - 1;
+  const Corpus corpus = numbers(N);
+  Lanes lanes(corpus, B, bptt, LaneForm::train, "the text", 7), again = lanes;
+  std::vector<std::vector<int>> lengths(2);
+  for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    int64_t row = 0;
+    HostChunk chunk, other;
+    for (int64_t k = 0; k < lanes.chunks(epoch); ++k) {
+      lanes.fill(epoch, k, chunk);
+      ASSERT_LE(chunk.T, lanes.max_T());
+      ASSERT_EQ(chunk.keep, std::vector<int32_t>(size_t(B), k > 0));
+      ASSERT_EQ(chunk.tokens, chunk.T * B);
+      for (int t = 0; t < chunk.T; ++t)
+        for (int b = 0; b < B; ++b) {
+          const auto at = size_t(t * B + b);
+          ASSERT_EQ(chunk.input[at], corpus[uint64_t(b * (rows + 1) + row + t)]);
+          ASSERT_EQ(chunk.target[at], corpus[uint64_t(b * (rows + 1) + row + t + 1)]);
+        }
+      lengths[size_t(epoch)].push_back(chunk.T);
+      row += chunk.T;
+    }
+    ASSERT_GE(row, rows - 1);
+    ASSERT_LE(row, rows);
+    // A resumed run asks for the middle first, and then for what is before it.
+    again.fill(epoch, lanes.chunks(epoch) - 1, other);
+    EXPECT_EQ(other.input, chunk.input);
+    again.fill(1 - epoch, 0, other);
+    again.fill(epoch, 2, other);
+    EXPECT_EQ(other.T, lengths[size_t(epoch)][2]);
+  }
+  EXPECT_NE(lengths[0], lengths[1]);
+  HostChunk chunk;
+  EXPECT_THROW(lanes.fill(0, lanes.chunks(0), chunk), Error);
+}
+
+TEST(LanesRandom, LengthsHaveTheStatedDistribution) {
+  const int bptt = 70, n = 200000;
+  int halves = 0, shortest = 1000, longest = 0;
+  double sum = 0, squares = 0;
+  for (int k = 0; k < n; ++k) {
+    const int T = random_chunk_length(bptt, 1, 3, k);
+    shortest = std::min(shortest, T);
+    longest = std::max(longest, T);
+    if (T < 53) {  // between the two bases, more than three deviations from either
+      ++halves;
+      continue;
+    }
+    sum += T;
+    squares += double(T) * T;
+  }
+  const double full = n - halves, mean = sum / full;
+  EXPECT_NEAR(double(halves) / n, 0.05, 0.002);
+  EXPECT_NEAR(mean, 69.5, 0.06);  // the whole part of Normal(70, 5)
+  EXPECT_NEAR(std::sqrt(squares / full - mean * mean), 5, 0.06);
+  EXPECT_GE(shortest, 10);
+  EXPECT_GT(longest, 88);
+  EXPECT_LE(longest, longest_random_chunk(bptt));
+  for (int k = 0; k < 1000; ++k) EXPECT_GE(random_chunk_length(6, 1, 0, k), 5);
 }
 
 TEST(LanesEvaluate, EveryTokenIsScoredOnceAfterTheOneBeforeIt) {

@@ -53,7 +53,7 @@ Config unlike_default() {
         value = "3M";
         break;
       case SettingKind::real:
-        value = s.key == "lr_decay" ? "3" : "0.3";
+        value = s.min >= 1 ? "3" : "0.3";
         break;
       case SettingKind::duration:
         value = "1h0.25s";
@@ -150,7 +150,7 @@ TEST(Config, SetErrorsNameTheFlag) {
   expect_contains(set_error("seed=-1"), "expected 0 or more");
   expect_contains(set_error("tied=maybe"), "true | false");
   expect_contains(set_error("logits_memory=lots"), "bytes such as 256M");
-  expect_contains(set_error("logits_memory=1K"), "65536 or more");
+  expect_contains(set_error("logits_memory=-1"), "bytes such as 256M");
   Config c;
   EXPECT_EQ(error_of(ErrorKind::usage, [&] { c.set("lr", "x", "--lr"); }),
             "--lr: lr = 'x', expected a number, 1e-09 to 1000000");
@@ -177,7 +177,8 @@ TEST(Config, CombinationsThatDoNotFit) {
   expect_contains(combination_error("epochs = 0"), "nothing would end the training");
   expect_contains(combination_error("train = \"a\"\npatience = 2"),
                   "give --valid FILE, or set patience = 0");
-  expect_contains(combination_error("train = \"a\"\nschedule = \"plateau\""), "another schedule");
+  expect_contains(combination_error("train = \"a\"\nlr_schedule = \"plateau\""),
+                  "another lr_schedule");
 }
 
 TEST(Config, CombinationsThatFit) {
@@ -199,7 +200,7 @@ TEST(Settings, HelpNamesEveryFlagWithinAHundredColumns) {
     at = end + 1;
   }
   expect_contains(help, "learning rate (default 0.002)");
-  expect_contains(help, "default 256 MiB");
+  expect_contains(help, "default 4.00 GiB");
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ using test::error_of;
 using test::expect_contains;
 
 TEST(Recipes, AllParseAndValidate) {
-  ASSERT_EQ(recipes().size(), 6u);
+  ASSERT_EQ(recipes().size(), 14u);
   for (const Recipe& r : recipes()) {
     Config c = Config::from_toml(r.text, "recipe " + r.name);
     c.train = {"train.txt"};
@@ -50,8 +50,53 @@ TEST(Recipes, ZarembaAsPublished) {
     EXPECT_EQ(c.lr, 1);
     EXPECT_EQ(c.loss, "sum_time");
     EXPECT_EQ(c.optimizer, "sgd");
-    EXPECT_EQ(c.schedule, "zaremba");
+    EXPECT_EQ(c.lr_schedule, "zaremba");
     EXPECT_FALSE(c.tied);
+  }
+}
+
+TEST(Recipes, AwdLstmAsPublished) {
+  const struct {
+    const char* name;
+    int64_t emb, hidden, last, mixtures, batch, epochs;
+    double lr, input, hidden_rate;
+    const char* published;
+  } rows[] = {
+      {"awd-lstm", 400, 1150, 400, 0, 20, 500, 30, 0.4, 0.25,
+       "valid 60.7, test 58.8; fine-tuned 60.0, 57.3"},
+      {"awd-lstm-mos", 280, 960, 620, 15, 12, 1000, 20, 0.4, 0.225,
+       "valid 58.08, test 55.97; fine-tuned 56.54, 54.44"},
+      {"awd-lstm-wikitext2", 400, 1150, 400, 0, 80, 750, 30, 0.65, 0.2, "fine-tuned 68.6"},
+  };
+  for (const auto& row : rows) {
+    const Recipe& r = find_recipe(row.name);
+    expect_contains(r.summary, row.published);
+    const Config c = Config::from_toml(r.text, r.name);
+    EXPECT_EQ(c.emb, row.emb);
+    EXPECT_EQ(c.hidden, row.hidden);
+    EXPECT_EQ(c.hidden_last, row.last);
+    EXPECT_EQ(c.layers, 3);
+    EXPECT_EQ(c.mixtures, row.mixtures);
+    EXPECT_EQ(c.batch, row.batch);
+    EXPECT_EQ(c.epochs, row.epochs);
+    EXPECT_EQ(c.finetune_epochs, row.epochs);
+    EXPECT_EQ(c.lr, row.lr);
+    EXPECT_EQ(c.dropout_input < 0 ? c.dropout : c.dropout_input, row.input);
+    EXPECT_EQ(c.dropout_hidden, row.hidden_rate);
+    EXPECT_EQ(c.dropout, 0.4);
+    EXPECT_EQ(c.dropout_output, -1);
+    EXPECT_EQ(c.dropout_embedding, 0.1);
+    EXPECT_EQ(c.weight_drop, 0.5);
+    EXPECT_EQ(c.dropout_kind, "locked");
+    EXPECT_EQ(c.ar, 2);
+    EXPECT_EQ(c.tar, 1);
+    EXPECT_EQ(c.clip, 0.25);
+    EXPECT_EQ(c.weight_decay, 1.2e-6);
+    EXPECT_EQ(c.bptt, 70);
+    EXPECT_EQ(c.nonmono, 5);
+    EXPECT_EQ(c.optimizer, "nt-asgd");
+    EXPECT_EQ(c.loss, "mean");
+    EXPECT_TRUE(c.tied && c.bptt_random && c.biases == 2);
   }
 }
 

@@ -26,7 +26,7 @@ int main(int argc, char** argv) try {
 
   const unroll::Backend backend(unroll::Device::parse("auto"));
   unroll::ParamStore params;
-  const auto model = unroll::make_model(config, vocab.size(), params);
+  const auto model = unroll::make_model(config, vocab, params);
   params.materialize(backend, unroll::DType::f32, uint64_t(config.seed));
 
   PrintValidation observer;

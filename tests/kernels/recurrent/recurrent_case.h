@@ -15,6 +15,14 @@ struct RecurrentCase {
   bool reverse, with_lengths, with_b_W, with_b_R;
   int64_t pad;
 };
+// Every schedule that a target can be told to run.
+inline std::vector<Schedule> schedules(const Target& target) {
+  if (target.device == DeviceKind::cpu) return {Schedule::automatic};
+  std::vector<Schedule> all = {Schedule::alternating, Schedule::step};
+  if (target.act == DType::bf16) all.push_back(Schedule::persistent);
+  return all;
+}
+
 inline std::ostream& operator<<(std::ostream& out, const RecurrentCase& c) {
   return out << "T " << c.T << " B " << c.B << " H " << c.H << (c.reverse ? " reverse" : "")
              << (c.with_lengths ? " lengths" : "") << (c.with_b_W ? " b_W" : "")
@@ -59,12 +67,13 @@ class RecurrentArrays {
   const oracle::Layer<double>& layer;
   const int64_t T, B, H, GH, SH;
   const bool two_states, split;
+  const Schedule schedule;
   Array<3> h, c, saved, Wx, dWx, dRh, dh;
   Array<2> R, dR;
   Array<1> b_W, b_R, lengths, db_W, db_R, scratch;
 
   RecurrentArrays(const Backend& backend, const oracle::Layer<double>& a, const Target& t,
-                  int64_t pad)
+                  int64_t pad, Schedule schedule = Schedule::automatic)
       : backend(backend),
         layer(a),
         T(a.T_),
@@ -74,6 +83,7 @@ class RecurrentArrays {
         SH(info_of(a.cell).saved * a.H),
         two_states(info_of(a.cell).states == 2),
         split(info_of(a.cell).split),
+        schedule(schedule),
         h(backend, t.act, {T + 1, B, H}, pad),
         c(backend, t.acc(), {T + 1, B, H}, pad),
         saved(backend, t.act, {T, B, std::max<int64_t>(SH, 1)}, pad),
@@ -102,6 +112,7 @@ class RecurrentArrays {
 
   RecurrentForward forward_args(bool save = true) {
     return {.cell = layer.cell,
+            .schedule = schedule,
             .reverse = layer.reverse,
             .h = h,
             .c = two_states ? c.view : View3{},
@@ -115,6 +126,7 @@ class RecurrentArrays {
   }
   RecurrentBackward backward_args() {
     return {.cell = layer.cell,
+            .schedule = schedule,
             .reverse = layer.reverse,
             .dWx = dWx,
             .dRh = split ? dRh.view : View3{},
@@ -157,14 +169,29 @@ class RecurrentArrays {
 
 class RecurrentTest : public OnTargets {
  protected:
-  // Calls body(cell, case) for every cell and case.
+  // Calls body(cell, case, schedule) for every cell, case and schedule.
   template <class Body>
   void for_all(const Body& body) {
-    for (Cell cell : oracle::kAllCells)
-      for (const RecurrentCase& c : kRecurrentCases) {
-        SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << c);
-        body(cell, c);
-      }
+    for_all_with(body, 0);
+  }
+  // The same with all cases for the first schedule only, and the largest for the others.
+  template <class Body>
+  void for_large(const Body& body) {
+    for_all_with(body, 40);
+  }
+
+ private:
+  template <class Body>
+  void for_all_with(const Body& body, int least_H) {
+    const std::vector<Schedule> all = schedules(GetParam());
+    for (const Schedule schedule : all)
+      for (Cell cell : oracle::kAllCells)
+        for (const RecurrentCase& c : kRecurrentCases) {
+          if (schedule != all.front() && c.H < least_H) continue;
+          SCOPED_TRACE(testing::Message()
+                       << info_of(cell).name << " " << name_of(schedule) << " " << c);
+          body(cell, c, schedule);
+        }
   }
 };
 

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""The output layer with its loss: unroll beside PyTorch, in turn.
+
+  ./dev bench softmax [--device cuda] [--precision bf16] [--python PYTHON] [--rounds 3] [--compile] [--shapes N,D,V ..]
+
+Ours are the benchmarks softmax/* of unroll_bench; the peer is bench/peers/torch_softmax.py: F.linear and
+F.cross_entropy, eager and (--compile) compiled, PyTorch's chunked form and Liger's kernels where there are any, with
+the interpreter --python, else $PYTHON, else python3 of the PATH. The floor is three products for training and one for
+evaluation, at the rate of a large product measured in the same run. Memory is what a pass needs beside its inputs:
+gradients and scratch. The ratio is the fastest peer's time over ours, the median over the rounds. Without PyTorch only
+unroll is measured.
+"""
+import argparse
+import collections
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_softmax.py"
+CASE = re.compile(r"softmax/(\w+)/N(\d+)/D(\d+)/V(\d+)/scratch(\d+)")
+
+
+def run_unroll(args):
+    """{(shape, pass): (seconds, times the floor, bytes)}, and the line on the machine."""
+    shapes = "|".join("N%s/D%s/V%s" % tuple(shape.split(",")) for shape in args.shapes) or ".*"
+    command = [args.bench, f"--benchmark_filter=^softmax/.*/({shapes})/", "--benchmark_format=json",
+               "--device", args.device, "--precision", args.precision, "--threads", args.threads]
+    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+    rows = {}
+    for entry in json.loads(done.stdout)["benchmarks"]:
+        what, N, D, V, scratch = CASE.match(entry["name"]).groups()
+        size = 2 if args.precision == "bf16" else 4
+        gradients = 0 if what == "evaluate" else int(N) * int(D) * size + 4 * int(V) * (int(D) + 1)
+        rows[f"{N},{D},{V}", what] = (entry["real_time"] * 1e-6, 1 / entry["peak"], int(scratch) + gradients)
+    return rows, next(line for line in done.stderr.splitlines() if "products at" in line)
+
+
+def run_peer(args, shapes):
+    """{(shape, pass): {variant: (seconds, bytes)}}"""
+    command = [args.python, PEER, "--device", args.device, "--precision", args.precision, "--threads", args.threads,
+               "--shapes", *shapes] + (["--compile"] if args.compile else [])
+    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True)
+    rows = collections.defaultdict(dict)
+    for line in done.stdout.splitlines():
+        entry = json.loads(line)
+        if "error" in entry:
+            print("PyTorch: %(variant)s, %(shape)s: %(error)s" % entry, file=sys.stderr)
+        else:
+            rows[entry["shape"], entry["pass"]][entry["variant"]] = entry["seconds"], entry["memory"]
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--unroll", default="build/models/unroll", help="the program; unroll_bench is found beside it")
+    parser.add_argument("--python", default=os.environ.get("PYTHON", "python3"), help="an interpreter with PyTorch")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--shapes", nargs="+", default=[], help="of those that are built in: N,D,V")
+    args = parser.parse_args()
+    args.bench = pathlib.Path(args.unroll).resolve().parents[1] / "bench" / "unroll_bench"
+    with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
+    if not with_peer:
+        print(f"{args.python} has no PyTorch: unroll alone; name an interpreter that has with --python",
+              file=sys.stderr)
+    ours, theirs = [], []
+    for turn in range(args.rounds):
+        rows, machine = run_unroll(args)
+        ours.append(rows)
+        if with_peer:
+            theirs.append(run_peer(args, sorted({shape for shape, _ in rows})))
+        print(f"round {turn + 1} of {args.rounds}: {machine}", file=sys.stderr, flush=True)
+    print("output layer and loss, " + re.sub(r": copies.*", "", machine) + f", {args.rounds} rounds in turn")
+    print(f"{'N,D,V':<18} {'pass':<11} {'ms':>9} {'of floor':>8} {'MB':>7}" +
+          (f" {'ratio':>7}  PyTorch, ms" if with_peer else ""))
+    for shape, what in ours[0]:
+        seconds, floors, memory = (statistics.median(column) for column in zip(*(r[shape, what] for r in ours)))
+        row = f"{shape:<18} {what:<11} {seconds * 1e3:>9.3f} {floors:>7.2f}x {memory / 1e6:>7.0f}"
+        peers = [r[shape, "evaluate" if what == "evaluate" else "train"] for r in theirs]
+        if peers and all(peers):
+            ratio = statistics.median(min(s for s, _ in p.values()) / r[shape, what][0] for r, p in zip(ours, peers))
+            row += f" {ratio:>6.2f}x  " + ", ".join(
+                f"{name} {statistics.median(p[name][0] for p in peers if name in p) * 1e3:.3f}" +
+                (f" in {peers[0][name][1] / 1e6:.0f} MB" if peers[0][name][1] else "") for name in peers[0])
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

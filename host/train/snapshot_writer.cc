@@ -1,0 +1,105 @@
+#include "host/train/snapshot_writer.h"
+
+#include <cstring>
+#include <utility>
+
+namespace unroll {
+namespace {
+
+constexpr size_t kAlignment = 64;
+
+size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace
+
+SnapshotWriter::SnapshotWriter(const Backend& backend)
+    : backend_(backend),
+      staging_{{Buffer(), Event(backend.device())}, {Buffer(), Event(backend.device())}},
+      worker_([this] { work(); }) {}
+
+SnapshotWriter::~SnapshotWriter() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  worker_.join();
+}
+
+void SnapshotWriter::reserve(Kind kind, size_t bytes) {
+  Buffer& memory = staging_[size_t(kind)].memory;
+  if (memory.bytes() >= bytes) return;
+  memory = Buffer(backend_.device(), MemoryKind::pinned, bytes);
+  // Touched now, so that a run that does not fit the machine shows at its start.
+  std::memset(memory.data(), 0, memory.bytes());
+}
+
+void SnapshotWriter::submit(Kind kind, const std::vector<Block>& blocks, Write write) {
+  Staging& staging = staging_[size_t(kind)];
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !staging.busy; });
+    check(lock);
+    staging.busy = true;
+  }
+  size_t bytes = 0;
+  for (const Block& block : blocks) bytes += aligned(block.bytes);
+  reserve(kind, bytes);
+  Job job{&staging, {}, std::move(write)};
+  char* to = staging.memory.as<char>();
+  for (const Block& block : blocks) {
+    backend_.stream().copy(to, block.memory, block.bytes);
+    job.copies.push_back(to);
+    to += aligned(block.bytes);
+  }
+  staging.copied.record(backend_.stream());
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(job));
+  }
+  changed_.notify_all();
+}
+
+void SnapshotWriter::check(std::unique_lock<std::mutex>&) {
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void SnapshotWriter::check() {
+  std::unique_lock lock(mutex_);
+  check(lock);
+}
+
+void SnapshotWriter::finish() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !staging_[0].busy && !staging_[1].busy; });
+  check(lock);
+}
+
+void SnapshotWriter::work() {
+  backend_.device().make_current();
+  while (true) {
+    Job job;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return stop_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    std::exception_ptr failure;
+    try {
+      job.staging->copied.synchronize();
+      job.write(job.copies);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (failure && !failure_) failure_ = failure;
+      job.staging->busy = false;
+    }
+    changed_.notify_all();
+  }
+}
+
+}  // namespace unroll

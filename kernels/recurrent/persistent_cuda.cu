@@ -1,0 +1,109 @@
+// What both passes of the persistent schedule share on the host: whether it can run, the filling of
+// the exchange, and the words for a wait that timed out.
+#include <cstdlib>
+
+#include "kernels/base/pack.cuh"
+#include "kernels/recurrent/persistent_exchange.cuh"
+
+namespace unroll::cuda {
+namespace {
+
+GPU_KERNEL_BOUNDS(kThreads, 1)
+void fill_exchange_kernel(uint32_t* words, int64_t n, PersistentReport* report) {
+  const int64_t first = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (first == 0) *report = PersistentReport{};
+  for (int64_t i = first * 4; i < n; i += int64_t(gridDim.x) * kThreads * 4)
+    gpu::store_vec(words + i, Words{kSentinel, kSentinel, kSentinel, kSentinel});
+}
+
+uint32_t patience_of_environment() {
+  const char* value = std::getenv("UNROLL_PERSISTENT_TIMEOUT");
+  return value ? uint32_t(std::strtoul(value, nullptr, 10)) : 0;
+}
+
+std::string obstacle_of(const Exec& exec, const PersistentTask& task) {
+  std::string why;
+  const PersistentPlan plan =
+      plan_persistent(task, exec.sm_count, gpu::shared_bytes_per_block(), &why);
+  if (!plan.blocks) return why;
+  const int64_t fit =
+      int64_t(exec.sm_count) * (task.backward ? persistent_backward_blocks(task.cell, plan)
+                                              : persistent_forward_blocks(task.cell, plan));
+  if (fit >= plan.blocks) return "";
+  return "its " + std::to_string(plan.blocks) +
+         " blocks wait for each other, and the device holds " + std::to_string(fit) +
+         " of them at once";
+}
+
+std::string obstacle_of(DType act) {
+  if (act == DType::bf16) return "";
+  return std::string("it computes in bf16, not in ") + name_of(act) + " (--precision bf16)";
+}
+
+}  // namespace
+
+std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t, int64_t B,
+                                int64_t H) {
+  std::string why = obstacle_of(act);
+  for (const bool backward : {false, true})
+    if (why.empty()) why = obstacle_of(exec, {cell, backward, B, H});
+  return why;
+}
+
+size_t persistent_scratch_bytes(const Exec&, Cell cell, DType act, int64_t T, int64_t B,
+                                int64_t H) {
+  return act == DType::bf16 ? unroll::persistent_scratch_bytes(cell, T, B, H) : 0;
+}
+
+PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, DType act) {
+  std::string why = obstacle_of(act);
+  if (why.empty()) why = obstacle_of(exec, task);
+  if (!why.empty())
+    throw Error(ErrorKind::usage, "the persistent schedule cannot run: " + why +
+                                      "; use --schedule auto, step or alternating");
+  return plan_persistent(task, exec.sm_count, gpu::shared_bytes_per_block());
+}
+
+PersistentLayout prepare_persistent(const Exec& exec, const PersistentPlan& plan, bool reverse,
+                                    int64_t T, int64_t B, int64_t H, const View1& lengths,
+                                    const Scratch& scratch) {
+  const int64_t words = (T - 1) * persistent_step_words(plan, B);
+  const size_t needed = size_t(kReportBytes + words * 4);
+  if (scratch.bytes < needed)
+    throw Error("persistent schedule: scratch is " + std::to_string(scratch.bytes) +
+                " bytes, expected persistent_scratch_bytes = " + std::to_string(needed));
+  PersistentLayout l{};
+  l.T = int(T);
+  l.B = int(B);
+  l.H = int(H);
+  l.Hp = int(plan.Hp);
+  l.K = int(plan.K);
+  l.k_blocks = int(plan.k_blocks);
+  l.unit_groups = int(plan.unit_groups);
+  l.shares = int(plan.shares);
+  l.lanes = int(plan.lanes);
+  l.held = plan.held;
+  l.held_blocks = l.k_blocks < kWarps * l.held ? l.k_blocks : kWarps * l.held;
+  l.summed_warps = l.k_blocks < kWarps ? l.k_blocks : kWarps;
+  l.reverse = reverse;
+  l.patience = patience_of_environment();
+  l.report = static_cast<PersistentReport*>(scratch.data);
+  l.exchange = reinterpret_cast<uint32_t*>(static_cast<char*>(scratch.data) + kReportBytes);
+  l.lengths = static_cast<const int32_t*>(lengths.data);
+  gpu::Launch fill;
+  const int64_t useful = words / (4 * kThreads) + 1;
+  fill.grid.x = unsigned(useful < 2 * exec.sm_count ? useful : 2 * exec.sm_count);
+  fill.block.x = kThreads;
+  gpu::launch(fill_exchange_kernel, fill, exec.stream, l.exchange, words, l.report);
+  return l;
+}
+
+std::string text_of(const PersistentReport& r) {
+  if (!r.timed_out) return "";
+  return "persistent schedule: block " + std::to_string(r.block) + ", warp " +
+         std::to_string(r.warp) + " gave up in step " + std::to_string(r.step) +
+         " waiting for number " + std::to_string(r.k) + " of lane " + std::to_string(r.lane) +
+         ", which block " + std::to_string(r.owner) + " sends; the results are wrong";
+}
+
+}  // namespace unroll::cuda

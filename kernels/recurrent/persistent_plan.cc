@@ -1,0 +1,109 @@
+// The persistent schedule's division into blocks, and the model that chooses it.
+#include "kernels/recurrent/persistent_plan.h"
+
+#include <algorithm>
+
+namespace unroll {
+
+using namespace persistent;
+
+namespace {
+
+int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+// Clocks of one H200 multiprocessor at 1.83 GHz, from data sheets and other people's measurements;
+// none was measured with these kernels.
+constexpr double kClocksPerNs = 1.83;
+constexpr double kMmaClocks = 6.6 / 4;        // m16n8k16 on one of four tensor cores, mma.sync
+constexpr double kSharedBytesPerClock = 128;  // of one multiprocessor
+constexpr double kIngestBytesPerClock = 64;   // from L2 into one multiprocessor
+constexpr double kL2BytesPerClock = 3000;     // from L2 into all of them
+constexpr double kExchangeNs = 550;           // from a store to its sight by all other blocks
+constexpr double kLoadNs = 350;               // a load from L2
+constexpr double kPointwiseNs = 150;
+
+double predict(const PersistentPlan& p) {
+  const double chunks = double(p.chunks());
+  const double pieces = double(p.unit_groups * p.k_blocks * p.M);
+  const double in_registers = double(std::min(p.k_blocks, int64_t(kWarps) * p.held) * p.M);
+  const double math = pieces * 2 * p.n_tiles * kMmaClocks;
+  const double exchanged = double(p.k_blocks) * kBlockK * 2 * kTileLanes * p.n_tiles;
+  // The matrix's part in shared memory, and the exchanged numbers, written and read once per group.
+  const double from_shared =
+      ((pieces - in_registers) * double(kPieceBytes) + exchanged * double(1 + p.unit_groups)) /
+      kSharedBytesPerClock;
+  const double ingest =
+      std::max(exchanged / kIngestBytesPerClock, exchanged * double(p.blocks) / kL2BytesPerClock);
+  const double partial = double(p.unit_groups * p.M * p.n_tiles * kWarps) * 32 * 16;
+  const double reduce = 2 * partial / kSharedBytesPerClock;
+  return chunks * ((std::max(math, from_shared) + ingest + reduce) / kClocksPerNs + kPointwiseNs) +
+         kExchangeNs + (chunks - 1) * kLoadNs;
+}
+
+size_t shared_bytes_of(const PersistentPlan& p) {
+  const int64_t in_registers = std::min(p.k_blocks, int64_t(kWarps) * p.held);
+  const int64_t matrix = (p.unit_groups * p.k_blocks - in_registers) * p.M * kPieceBytes;
+  const int64_t staged = p.k_blocks * p.n_tiles * kTileLanes * kBlockK * 2;
+  const int64_t warps = std::min<int64_t>(kWarps, p.k_blocks);
+  const int64_t partial = p.unit_groups * p.M * p.n_tiles * warps * 32 * 16;
+  // Two states in f32 for each unit and lane: the gradients that backward carries.
+  const int64_t carried =
+      p.backward ? p.chunks() * p.unit_groups * kUnitGroup * kTileLanes * p.n_tiles * 8 : 0;
+  return size_t(matrix + staged + partial + carried);
+}
+
+}  // namespace
+
+PersistentPlan persistent_plan_of(const PersistentTask& task, int64_t groups, int64_t unit_groups,
+                                  int n_tiles, int held) {
+  const int G = info_of(task.cell).gates;
+  PersistentPlan p;
+  p.backward = task.backward;
+  p.M = task.backward ? 1 : G;
+  p.Hp = divide_up(task.H, kUnitGroup) * kUnitGroup;
+  p.K = task.backward ? G * p.Hp : p.Hp;
+  p.k_blocks = divide_up(p.K, kBlockK);
+  p.unit_groups = unit_groups;
+  p.shares = divide_up(p.Hp / kUnitGroup, unit_groups);
+  p.lanes = divide_up(divide_up(task.B, groups), kTileLanes) * kTileLanes;
+  p.groups = divide_up(task.B, p.lanes);
+  p.n_tiles = n_tiles;
+  p.held = std::min(held, register_blocks(p.M));
+  p.blocks = p.shares * p.groups;
+  p.shared_bytes = shared_bytes_of(p);
+  p.step_ns = predict(p);
+  return p;
+}
+
+PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, size_t shared_bytes,
+                               std::string* why) {
+  const int64_t all_groups = divide_up(task.H, kUnitGroup);
+  const int64_t fewest = divide_up(all_groups, multiprocessors);
+  const int64_t most_lanes = divide_up(task.B, kTileLanes);
+  PersistentPlan best;
+  PersistentPlan least;  // the one that asks for the least shared memory
+  for (int64_t groups = 1; groups <= std::min<int64_t>(most_lanes, multiprocessors); ++groups)
+    for (int64_t u = fewest; u <= std::min(all_groups, fewest + 7); ++u)
+      for (int n = 1; n <= kMaxTiles; ++n) {
+        const PersistentPlan p = persistent_plan_of(task, groups, u, n);
+        if (p.blocks > multiprocessors) break;
+        if (n > 1 && int64_t(n - 1) * kTileLanes >= p.lanes) break;
+        if (!least.blocks || p.shared_bytes < least.shared_bytes) least = p;
+        if (p.shared_bytes <= shared_bytes && (!best.blocks || p.step_ns < best.step_ns)) best = p;
+      }
+  if (!best.blocks && why)
+    *why = std::string("the ") + (task.backward ? "backward" : "forward") +
+           " pass keeps the recurrent matrix on chip, and with H = " + std::to_string(task.H) +
+           " spread over " + std::to_string(multiprocessors) + " multiprocessors a block needs " +
+           std::to_string(divide_up(int64_t(least.shared_bytes), 1024)) +
+           " KB of shared memory; the device gives it " + std::to_string(shared_bytes / 1024);
+  return best;
+}
+
+size_t persistent_scratch_bytes(Cell cell, int64_t T, int64_t B, int64_t H) {
+  // Backward exchanges all gates, forward one number per unit.
+  const PersistentPlan p = persistent_plan_of({cell, true, B, H}, 1, 1, 1);
+  return size_t(kReportBytes + (T - 1) * persistent_step_words(p, B) * 4);
+}
+
+}  // namespace unroll

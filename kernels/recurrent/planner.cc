@@ -1,0 +1,89 @@
+#include "kernels/recurrent/planner.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/recurrent/persistent_plan.h"
+
+namespace unroll {
+namespace {
+
+double whole(double n, double piece) {
+  return double((int64_t(n) + int64_t(piece) - 1) / int64_t(piece));
+}
+
+// A product of rows x K with K x B, cut into blocks of some rows and lanes.
+struct Tiles {
+  double rows, K, B, block_rows, block_lanes;
+};
+
+double padded(double n, double piece) { return whole(n, piece) * piece; }
+
+// Microseconds for all blocks to read their operands and multiply them.
+double product_us(const Tiles& t, double element, double flops_per_us, const DeviceFigures& d) {
+  const double row_blocks = whole(t.rows, t.block_rows), lane_blocks = whole(t.B, t.block_lanes);
+  const double blocks = row_blocks * lane_blocks;
+  // Lanes are padded to 8 and shared evenly enough.
+  const double lanes = padded(t.B, 8) / lane_blocks;
+  const double block_bytes = (t.block_rows + lanes) * t.K * element;
+  const double turns = whole(blocks, d.multiprocessors);
+  const double busy = std::min(blocks, double(d.multiprocessors)) / d.multiprocessors;
+  const double l2 = blocks * block_bytes / (d.l2_bytes_per_us * d.multiprocessors / 132);
+  const double ingest = turns * block_bytes / (d.sm_bytes_per_clock * d.clock_mhz);
+  const double flops = 2 * t.rows * t.K * padded(t.B, 8);
+  return std::max({l2, ingest, flops / (flops_per_us * d.multiprocessors / 132 * busy)});
+}
+
+double tensor_flops(const RecurrentShape& s, const DeviceFigures& d) {
+  return s.act == DType::bf16 ? d.bf16_flops_per_us : d.tf32_flops_per_us;
+}
+
+StepTime predict_step(const RecurrentShape& s, const DeviceFigures& d) {
+  const double G = info_of(s.cell).gates, H = double(s.H), B = double(s.B);
+  const double element = double(size_of(s.act));
+  // True f32 is three TF32 products.
+  const bool three = s.act == DType::f32 && s.matmul == MatmulMode::f32;
+  const double flops = tensor_flops(s, d) / (three ? 3 : 1);
+  // R is copied once a pass: read and written.
+  const double copy =
+      (2 * G * H * H * element / d.l2_bytes_per_us + 2 * d.node_gap_us) / double(s.T);
+  const double base = (d.early_start ? d.early_gap_us : d.node_gap_us) + d.finish_us + copy;
+  return {base + product_us({G * H, H, B, 16 * G, 32}, element, flops, d),
+          base + product_us({H, G * H, B, 16, 32}, element, flops, d)};
+}
+
+StepTime predict_alternating(const RecurrentShape& s, const DeviceFigures& d) {
+  const double G = info_of(s.cell).gates, H = double(s.H), B = double(s.B);
+  const double element = double(size_of(s.act));
+  const bool exact = s.act == DType::f32 && s.matmul == MatmulMode::f32;
+  const double flops = exact ? d.f32_flops_per_us : tensor_flops(s, d);
+  // A library's tiles: 64 rows, up to 128 lanes, and K shared among blocks where rows are few.
+  const double product = product_us({G * H, H, B, 64, 128}, element, flops, d) / d.library_share;
+  const double step = 2 * d.node_gap_us + d.finish_us + product;
+  return {step, step};
+}
+
+StepTime predict_persistent(const RecurrentShape& s, const DeviceFigures& d) {
+  const auto pass = [&](bool backward) {
+    const PersistentPlan plan =
+        plan_persistent({s.cell, backward, s.B, s.H}, d.multiprocessors, d.shared_bytes);
+    if (plan.blocks == 0 || s.act != DType::bf16) return std::numeric_limits<double>::infinity();
+    return plan.step_ns / 1000 + d.launch_us / double(s.T);
+  };
+  return {pass(false), pass(true)};
+}
+
+}  // namespace
+
+StepTime predict(Schedule schedule, const RecurrentShape& shape, const DeviceFigures& device) {
+  switch (schedule) {
+    case Schedule::step:
+      return predict_step(shape, device);
+    case Schedule::persistent:
+      return predict_persistent(shape, device);
+    default:
+      return predict_alternating(shape, device);
+  }
+}
+
+}  // namespace unroll

@@ -1,0 +1,55 @@
+// Predicts how long one step of a recurrent layer takes on CUDA in each schedule.
+//
+// A step is bound by what its blocks read from L2, all together or one of them from its
+// multiprocessor, or by its arithmetic; to that comes what it costs to follow on the step before:
+//
+//   alternating   2 node gaps + max(R + h read by the tiles of the product, arithmetic)
+//   step          gap + max(R for every 32 lanes + the vector for every block, arithmetic)
+//   persistent    the model of persistent_plan.h
+//
+// A model, not a measurement: it is there to rank schedules.
+#pragma once
+
+#include "kernels/base/exec.h"
+#include "kernels/base/view.h"
+#include "kernels/cells/cells.h"
+#include "kernels/recurrent/schedule.h"
+
+namespace unroll {
+
+// Of an H200; none was measured by this project. A device with more or fewer multiprocessors is
+// taken to be as fast per multiprocessor.
+struct DeviceFigures {
+  int multiprocessors = 132;
+  bool early_start = true;           // compute capability 9.0
+  double clock_mhz = 1830;           // under load; data sheet: up to 1980
+  double sm_bytes_per_clock = 64;    // read by one multiprocessor from L2
+  double l2_bytes_per_us = 5.5e6;    // read by all; estimate from published microbenchmarks
+  double bf16_flops_per_us = 614e6;  // mma.sync: 62% of the data sheet's 990 TFLOP/s
+  double tf32_flops_per_us = 307e6;  // half of that
+  double f32_flops_per_us = 67e6;    // data sheet, without tensor cores
+  double node_gap_us = 1.3;          // from the end of a kernel to the next, in a graph
+  double early_gap_us = 0.5;         // the same where the next was started early; estimate
+  double finish_us = 0.1;            // sums across warps and the cell
+  double library_share = 0.7;        // of the bandwidth that a product with few lanes reaches
+  double launch_us = 5;              // a cooperative launch and the load of its part of R
+  size_t shared_bytes = 227 * 1024;  // of a block
+};
+
+struct RecurrentShape {
+  Cell cell;
+  DType act;
+  MatmulMode matmul;
+  int64_t T, B, H;
+};
+
+// Microseconds of one step, with the costs of a pass spread over its T steps.
+struct StepTime {
+  double forward, backward;
+  double both() const { return forward + backward; }
+};
+
+// Of a schedule other than automatic; infinite for the persistent one where it does not fit.
+StepTime predict(Schedule schedule, const RecurrentShape& shape, const DeviceFigures& device = {});
+
+}  // namespace unroll

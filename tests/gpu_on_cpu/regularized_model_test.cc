@@ -1,0 +1,57 @@
+// The whole of AWD-LSTM-MoS in small, through the real host code and the CUDA kernels executed on
+// the CPU: weight drop, locked and embedding dropout, activation penalties, tied weights over
+// layers of unequal width, a mixture of softmaxes. It follows the CPU backend, which follows
+// PyTorch, and captured steps give the bits of eager ones.
+#include <gtest/gtest.h>
+
+#include "tests/gpu_on_cpu/small_model.h"
+#include "tests/harness/tolerances.h"
+
+namespace unroll::test {
+namespace {
+
+constexpr int kSteps = 4;
+
+Trained train(const Device& device, DType act, bool mixed, bool eager) {
+  SmallModel::Spec spec = SmallModel::spec();
+  spec.act = act;
+  spec.model.tied = spec.model.locked = true;
+  spec.model.dropout_embedding = 0.2;
+  spec.model.weight_drop = 0.4;
+  spec.model.ar = 2;
+  spec.model.tar = 1;
+  // Rows of 11 in bf16 have room behind them, which keeps the experts' vectors apart.
+  spec.model.H_last = mixed ? 9 : spec.model.E;
+  spec.model.mixtures = mixed ? 3 : 0;
+  SmallModel model(device, spec, eager);
+  for (int step = 0; step < kSteps; ++step) model.train(step);
+  // Two micro-steps: gradients under the bits of one chunk are added to those of another.
+  model.train(kSteps, SmallModel::kT, true, false);
+  model.train(kSteps + 1, SmallModel::kT, false, true);
+  return Trained(model);
+}
+
+class RegularizedModel : public testing::TestWithParam<bool> {};
+
+TEST_P(RegularizedModel, FollowsTheCpuEagerAndCaptured) {
+  const Trained cpu = train(Device::cpu(1), DType::f32, GetParam(), true);
+  const Trained eager = train(Device::cuda(), DType::f32, GetParam(), true);
+  expect_close(eager.nats, cpu.nats, 1e-5, "loss");
+  expect_close(eager.norm2, cpu.norm2, 1e-4, "gradient norm");
+  expect_close(eager.weights, cpu.weights, 1e-4, "weights");
+  EXPECT_TRUE(train(Device::cuda(), DType::f32, GetParam(), false) == eager);
+}
+
+TEST_P(RegularizedModel, Bf16StaysNearF32) {
+  const Trained f32 = train(Device::cpu(1), DType::f32, GetParam(), true);
+  const Trained bf16 = train(Device::cuda(), DType::bf16, GetParam(), true);
+  expect_close(bf16.nats, f32.nats, 1e-3, "loss");
+  expect_close(bf16.norm2, f32.norm2, 2e-2, "gradient norm");
+  expect_close(bf16.weights, f32.weights, 8e-3, "weights");
+}
+
+INSTANTIATE_TEST_SUITE_P(Heads, RegularizedModel, testing::Values(false, true),
+                         [](const auto& info) { return info.param ? "mixture" : "tied"; });
+
+}  // namespace
+}  // namespace unroll::test

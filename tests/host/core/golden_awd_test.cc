@@ -1,0 +1,104 @@
+// Ten training steps of regularised models against PyTorch in float64, all masks drawn twice: every
+// gradient of step 1, every loss, every weight after step 10. Weight drop, locked and embedding
+// dropout, activation penalties, tied weights over unequal widths, a mixture of softmaxes, clipping
+// and weight decay. See tests/golden/make_torch_awd.py.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "tests/harness/tolerances.h"
+#include "tests/host/core/tiny_lm.h"
+
+namespace unroll::test {
+namespace {
+
+constexpr int V = 7, T = 5, B = 3, kSteps = 10;
+constexpr double kTolerance = 1e-9;
+
+struct Golden {
+  std::map<std::string, double> settings;
+  std::map<std::string, std::vector<double>> tensors;
+};
+
+Golden read_golden(const std::string& name) {
+  std::ifstream in(std::string(UNROLL_GOLDEN_DIR) + "/torch_awd_" + name + ".txt");
+  EXPECT_TRUE(in.good());
+  Golden g;
+  std::string line, what;
+  std::getline(in, line);
+  std::getline(in, line);
+  std::istringstream settings(line);
+  for (double value; settings >> what >> value;) g.settings[what] = value;
+  while (std::getline(in, line)) {
+    std::istringstream words(line);
+    std::string of;
+    words >> what >> of;
+    std::vector<double>& values = g.tensors[what + " " + of];
+    for (double v; words >> v;) values.push_back(v);
+  }
+  return g;
+}
+
+int32_t token(int64_t b, int64_t n) {
+  const int64_t k = 31 * b + n;
+  return int32_t((k * k + 3 * k) / 2 % V);
+}
+
+class GoldenAwdTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
+  const Golden g = read_golden(GetParam());
+  const auto setting = [&](const char* name) { return g.settings.at(name); };
+  RnnLm::Config config;
+  config.V = V;
+  config.E = int(setting("E"));
+  config.H = int(setting("H"));
+  config.L = int(setting("L"));
+  config.H_last = int(setting("H_last"));
+  config.mixtures = int(setting("K"));
+  config.tied = config.locked = true;
+  config.dropout_embedding = setting("dropout_embedding");
+  config.dropout_input = setting("dropout_input");
+  config.dropout_hidden = setting("dropout_hidden");
+  config.dropout_output = setting("dropout_output");
+  config.dropout_latent = setting("dropout_latent");
+  config.weight_drop = setting("weight_drop");
+  config.ar = setting("ar");
+  config.tar = setting("tar");
+  OptimizerSettings settings;
+  settings.decay = setting("weight_decay");
+  // Two rows of logits at a time: the mixture's rows are worked through in many chunks.
+  TinyLm lm(config, T, B, settings, DType::f64, Device::cpu(1), false, 128);
+  lm.set_formula_weights();
+  for (int step = 0; step < kSteps; ++step) {
+    StepScalars scalars;
+    scalars.update.lr = setting("lr");
+    scalars.update.clip = setting("clip");
+    scalars.seed = 3;
+    scalars.mask_step = uint64_t(step);
+    scalars.weight = 1.0 / (B * T);
+    lm.scheduler->train(make_chunk(T, B, int64_t(step) * T, token), lm.state, scalars);
+    const std::vector<StepFigures> figures = lm.scheduler->take_figures();
+    ASSERT_EQ(figures.size(), 1u);
+    expect_close({figures[0].nats}, g.tensors.at("loss " + std::to_string(step)), kTolerance,
+                 "loss of step " + std::to_string(step));
+    if (step == 0)
+      for (size_t i = 0; i < lm.params.entries().size(); ++i) {
+        const std::string& name = lm.params.entries()[i].name;
+        expect_close(lm.gradient(int(i)), g.tensors.at("gradient " + name), kTolerance,
+                     "gradient of " + name);
+      }
+  }
+  for (size_t i = 0; i < lm.params.entries().size(); ++i) {
+    const std::string& name = lm.params.entries()[i].name;
+    expect_close(lm.read(int(i)), g.tensors.at("value " + name), kTolerance, name);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenAwdTest, testing::Values("tied", "mos"),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace unroll::test

@@ -1,0 +1,37 @@
+// A layer on the GPU in bf16 with the persistent schedule's own scratch.
+#pragma once
+
+#include "kernels/recurrent/persistent_cuda.h"
+#include "tests/kernels/recurrent/recurrent_case.h"
+
+namespace unroll::test {
+
+struct PersistentArrays : RecurrentArrays {
+  Array<1> own_scratch;
+
+  PersistentArrays(const Backend& backend, const oracle::Layer<double>& a, const Target& t,
+                   int64_t pad)
+      : RecurrentArrays(backend, a, t, pad),
+        own_scratch(
+            backend, DType::u8,
+            {int64_t(cuda::persistent_scratch_bytes(backend.exec(), a.cell, t.act, T, B, H))}) {}
+  Scratch own() { return {own_scratch.view.data, size_t(own_scratch.view.n[0])}; }
+  RecurrentForward persistent_forward_args() {
+    RecurrentForward f = forward_args();
+    f.scratch = own();
+    return f;
+  }
+  RecurrentBackward persistent_backward_args() {
+    RecurrentBackward b = backward_args();
+    b.scratch = own();
+    return b;
+  }
+};
+
+class PersistentSuite : public OnTargets {};
+
+#define UNROLL_ON_BF16_GPU(Suite)                                                                  \
+  INSTANTIATE_TEST_SUITE_P(Targets, Suite, testing::Values(Target{DeviceKind::cuda, DType::bf16}), \
+                           [](const auto& info) { return name_of(info.param); })
+
+}  // namespace unroll::test

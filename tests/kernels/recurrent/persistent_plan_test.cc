@@ -1,0 +1,72 @@
+// persistent_plan.h: every plan covers its layer and fits its device.
+#include "kernels/recurrent/persistent_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/oracle/recurrent.h"
+
+namespace unroll::test {
+namespace {
+
+constexpr size_t kHopperShared = 227 * 1024, kAmpereShared = 163 * 1024;
+
+void expect_covers(const PersistentPlan& p, const PersistentTask& task, int multiprocessors,
+                   size_t shared) {
+  ASSERT_GT(p.blocks, 0);
+  EXPECT_GE(p.shares * p.unit_groups * persistent::kUnitGroup, task.H);
+  EXPECT_LT((p.shares - 1) * p.unit_groups * persistent::kUnitGroup, task.H);
+  EXPECT_GE(p.groups * p.lanes, task.B);
+  EXPECT_LT((p.groups - 1) * p.lanes, task.B);
+  EXPECT_EQ(p.lanes % persistent::kTileLanes, 0);
+  EXPECT_EQ(p.blocks, p.shares * p.groups);
+  EXPECT_LE(p.blocks, multiprocessors);
+  EXPECT_LE(p.shared_bytes, shared);
+  EXPECT_GE(p.k_blocks * persistent::kBlockK, p.K);
+  EXPECT_EQ(p.K, (task.backward ? info_of(task.cell).gates : 1) * p.Hp);
+}
+
+TEST(PersistentPlan, CoversEveryLayerThatItPlans) {
+  for (const Cell cell : oracle::kAllCells)
+    for (const bool backward : {false, true})
+      for (const int64_t H : {1, 7, 8, 33, 127, 128, 129, 650, 1024, 1150, 1500})
+        for (const int64_t B : {1, 3, 8, 9, 20, 64, 65}) {
+          SCOPED_TRACE(testing::Message() << info_of(cell).name << " H " << H << " B " << B
+                                          << (backward ? " backward" : " forward"));
+          const PersistentTask task = {cell, backward, B, H};
+          expect_covers(plan_persistent(task, 132, kHopperShared), task, 132, kHopperShared);
+          if (H <= 1150)
+            expect_covers(plan_persistent(task, 108, kAmpereShared), task, 108, kAmpereShared);
+        }
+}
+
+TEST(PersistentPlan, AFasterDivisionIsChosen) {
+  // One group of lanes takes in thrice what each of three takes.
+  const PersistentTask task = {Cell::lstm, true, 20, 1150};
+  const PersistentPlan chosen = plan_persistent(task, 132, kHopperShared);
+  EXPECT_GT(chosen.groups, 1);
+  EXPECT_LT(chosen.step_ns, persistent_plan_of(task, 1, 1, 1).step_ns);
+}
+
+TEST(PersistentPlan, SaysWhatItWouldNeed) {
+  std::string why;
+  const PersistentPlan none =
+      plan_persistent({Cell::lstm, false, 128, 4096}, 132, kHopperShared, &why);
+  EXPECT_EQ(none.blocks, 0);
+  EXPECT_NE(why.find("forward pass keeps the recurrent matrix on chip, and with H = 4096 spread "
+                     "over 132 multiprocessors a block needs "),
+            std::string::npos)
+      << why;
+}
+
+TEST(PersistentPlan, ScratchHoldsBothPasses) {
+  for (const Cell cell : oracle::kAllCells)
+    for (const bool backward : {false, true}) {
+      const PersistentTask task = {cell, backward, 9, 33};
+      const PersistentPlan p = persistent_plan_of(task, 2, 1, 1);
+      EXPECT_GE(persistent_scratch_bytes(cell, 5, 9, 33),
+                size_t(persistent::kReportBytes + 4 * persistent_step_words(p, 9) * 4));
+    }
+}
+
+}  // namespace
+}  // namespace unroll::test

@@ -1,0 +1,128 @@
+// The persistent schedule against the layer oracle and against the alternating schedule, in plans
+// that exercise each way of dividing the work.
+#if defined(UNROLL_WITH_CUDA)
+#include "tests/kernels/recurrent/persistent_case.h"
+
+namespace unroll::test {
+namespace {
+
+struct Division {
+  RecurrentCase layer;
+  int64_t groups, unit_groups;
+  int n_tiles, held;
+};
+
+// T B H reverse lengths b_W b_R pad | batch groups, unit groups per block, tiles, held blocks
+constexpr Division kDivisions[] = {
+    {{5, 9, 40, false, true, true, true, 3}, 2, 1, 1, 99},  // several blocks in each of two groups
+    {{3, 20, 33, true, true, true, false, 0}, 1, 2, 3, 0},  // a block partly beyond H; no registers
+    {{2, 20, 8, false, false, false, true, 8},
+     1,
+     1,
+     2,
+     99},                                                    // chunks of lanes, the last one narrow
+    {{2, 3, 80, true, false, false, false, 1}, 1, 2, 1, 1},  // K in registers and in shared memory
+    {{4, 3, 7, false, true, true, true, 0}, 1, 1, 1, 99},
+    {{1, 1, 1, false, false, true, true, 0}, 1, 1, 1, 99},
+};
+
+// The norm of the error over the norm of the reference.
+double norm_error(const std::vector<double>& got, const std::vector<double>& expected) {
+  double error = 0, norm = 1e-60;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    error += (got[i] - expected[i]) * (got[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return got.size() == expected.size() && error == error ? std::sqrt(error / norm) : INFINITY;
+}
+
+class PersistentTest : public PersistentSuite {
+ protected:
+  // Close to the oracle, and no further from it than the alternating schedule: 1.5 times, or one
+  // rounding to bf16.
+  void expect_as_good(Array<3>& got, Array<3>& alternating, const std::vector<double>& expected,
+                      const char* what) {
+    expect_close(got.read(), expected, tolerance(GetParam()), what);
+    const double limit =
+        std::max(1.5 * norm_error(alternating.read(), expected), std::ldexp(1.0, -9));
+    EXPECT_LE(norm_error(got.read(), expected), limit) << what;
+    EXPECT_TRUE(got.padding_untouched()) << what;
+  }
+  void run(PersistentArrays& arrays, Cell cell, const Division& d) {
+    const auto plan = [&](bool backward) {
+      return persistent_plan_of({cell, backward, d.layer.B, d.layer.H}, d.groups, d.unit_groups,
+                                d.n_tiles, d.held);
+    };
+    cuda::persistent_forward(exec(), arrays.persistent_forward_args(), plan(false));
+    cuda::persistent_backward(exec(), arrays.persistent_backward_args(), plan(true));
+    synchronize();
+  }
+};
+
+TEST_P(PersistentTest, EqualsOracleAndAlternating) {
+  for (Cell cell : oracle::kAllCells)
+    for (const Division& d : kDivisions) {
+      SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << d.layer);
+      oracle::Layer<double> layer = random_layer(cell, d.layer, GetParam());
+      PersistentArrays arrays(backend(), layer, GetParam(), d.layer.pad);
+      RecurrentArrays other(backend(), layer, GetParam(), d.layer.pad);
+      const auto dh = random_values(int64_t(d.layer.T) * d.layer.B * d.layer.H, DType::bf16, 9);
+      arrays.dh.fill(dh);
+      other.dh.fill(dh);
+      run(arrays, cell, d);
+      cuda::alternating_forward(exec(), other.forward_args());
+      cuda::alternating_backward(exec(), other.backward_args());
+      synchronize();
+      layer.forward();
+      const oracle::LayerGradient expected = oracle::gradient(layer, dh);
+      expect_as_good(arrays.h, other.h, layer.h, "h");
+      if (arrays.two_states) expect_as_good(arrays.c, other.c, layer.c, "c");
+      if (arrays.SH > 0) {
+        expect_close(arrays.saved.read(), other.saved.read(), tolerance(GetParam()), "saved");
+        EXPECT_TRUE(arrays.saved.padding_untouched());
+      }
+      expect_as_good(arrays.dWx, other.dWx, expected.dWx, "dWx");
+      if (arrays.split) expect_as_good(arrays.dRh, other.dRh, expected.dRh, "dRh");
+    }
+}
+
+// The exchange is left full by the first run, as it is between two replays of a graph.
+TEST_P(PersistentTest, RunsAgainOverItsOwnTracesBitForBit) {
+  const Division& d = kDivisions[0];
+  for (Cell cell : {Cell::lstm, Cell::gru}) {
+    SCOPED_TRACE(info_of(cell).name);
+    const oracle::Layer<double> layer = random_layer(cell, d.layer, GetParam());
+    PersistentArrays arrays(backend(), layer, GetParam(), d.layer.pad);
+    arrays.dh.fill(random_values(int64_t(d.layer.T) * d.layer.B * d.layer.H, DType::bf16, 9));
+    const auto bytes = [&] {
+      run(arrays, cell, d);
+      std::vector<std::vector<unsigned char>> all;
+      for (Array<3>* a : {&arrays.h, &arrays.c, &arrays.saved, &arrays.dWx, &arrays.dRh})
+        all.push_back(a->bytes());
+      return all;
+    };
+    const auto first = bytes();
+    EXPECT_EQ(first, bytes());
+  }
+}
+
+// The plan that it makes itself, without saving.
+TEST_P(PersistentTest, PlansForItself) {
+  const RecurrentCase c = {3, 11, 21, false, false, true, true, 0};
+  oracle::Layer<double> layer = random_layer(Cell::lstm, c, GetParam());
+  PersistentArrays arrays(backend(), layer, GetParam(), 0);
+  EXPECT_EQ(cuda::persistent_obstacle(exec(), Cell::lstm, act(), c.T, c.B, c.H), "");
+  RecurrentForward forward = arrays.persistent_forward_args();
+  forward.saved = {};
+  cuda::persistent_forward(exec(), forward);
+  synchronize();
+  layer.forward();
+  expect_close(arrays.h.read(), layer.h, tolerance(GetParam()), "h");
+  for (unsigned char byte : arrays.saved.bytes()) ASSERT_EQ(byte, 0xff) << "saved was written";
+}
+
+UNROLL_ON_BF16_GPU(PersistentTest);
+
+}  // namespace
+}  // namespace unroll::test
+#endif

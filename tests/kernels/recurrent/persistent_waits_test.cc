@@ -1,0 +1,126 @@
+// Where the persistent schedule could wait for ever: NaN in the state, a block that does not come,
+// a layer that does not fit.
+#if defined(UNROLL_WITH_CUDA)
+#include <bit>
+#include <cstdlib>
+
+#include "kernels/base/error.h"
+#include "tests/kernels/recurrent/persistent_case.h"
+
+namespace unroll::test {
+namespace {
+
+class PersistentWaitsTest : public PersistentSuite {
+ protected:
+  ~PersistentWaitsTest() override { unsetenv("UNROLL_PERSISTENT_TIMEOUT"); }
+};
+
+// Two NaN of all ones make a word that looks as if it had not been sent. A lane without steps hands
+// its carried-in state on and on.
+TEST_P(PersistentWaitsTest, NanInTheCarriedInStateNeitherHangsNorVanishes) {
+  const RecurrentCase c = {4, 3, 24, false, true, false, true, 0};
+  for (Cell cell : oracle::kAllCells) {
+    SCOPED_TRACE(info_of(cell).name);
+    oracle::Layer<double> layer = random_layer(cell, c, GetParam());
+    layer.lengths = {4, 0, 4};
+    const double all_ones = std::bit_cast<double>(~uint64_t(0));
+    for (int lane : {1, 2})
+      for (int u : {6, 7}) layer.h[size_t(lane * c.H + u)] = all_ones;
+    PersistentArrays arrays(backend(), layer, GetParam(), 0);
+    RecurrentArrays other(backend(), layer, GetParam(), 0);
+    ASSERT_EQ(arrays.h.bytes()[size_t(c.H + 6) * 2 + 1], 0xff);
+    cuda::persistent_forward(exec(), arrays.persistent_forward_args(),
+                             persistent_plan_of({cell, false, c.B, c.H}, 1, 1, 1));
+    cuda::alternating_forward(exec(), other.forward_args());
+    synchronize();
+    const std::vector<double> got = arrays.h.read(), expected = other.h.read();
+    for (size_t i = 0; i < got.size(); ++i)
+      ASSERT_EQ(std::isnan(got[i]), std::isnan(expected[i])) << "number " << i;
+    const size_t last = size_t(c.T) * size_t(c.B * c.H);
+    EXPECT_FALSE(std::isnan(got[last])) << "a lane without NaN";
+    EXPECT_TRUE(std::isnan(got[last + size_t(c.H) + 6])) << "copied through";
+    if (cell != Cell::relu) {
+      EXPECT_TRUE(std::isnan(got[last + size_t(2 * c.H)])) << "spread by R";
+    }
+  }
+}
+
+TEST_P(PersistentWaitsTest, NanInTheGradientsReachesEarlierSteps) {
+  const RecurrentCase c = {3, 2, 24, false, false, false, false, 0};
+  oracle::Layer<double> layer = random_layer(Cell::lstm, c, GetParam());
+  PersistentArrays arrays(backend(), layer, GetParam(), 0);
+  std::vector<double> dh(size_t(c.T * c.B * c.H), 0.25);
+  dh[size_t(((c.T - 1) * c.B + 1) * c.H + 8)] = std::bit_cast<double>(~uint64_t(0));
+  arrays.dh.fill(dh);
+  cuda::persistent_forward(exec(), arrays.persistent_forward_args());
+  cuda::persistent_backward(exec(), arrays.persistent_backward_args(),
+                            persistent_plan_of({Cell::lstm, true, c.B, c.H}, 1, 1, 1));
+  synchronize();
+  const std::vector<double> dWx = arrays.dWx.read();
+  for (int i = 0; i < 4 * c.H; ++i) {
+    EXPECT_FALSE(std::isnan(dWx[size_t(i)])) << "lane 0";
+    EXPECT_TRUE(std::isnan(dWx[size_t(4 * c.H + i)])) << "lane 1";
+  }
+}
+
+TEST_P(PersistentWaitsTest, TimesOutAndSaysWhoWaitsForWhat) {
+  const RecurrentCase c = {3, 2, 40, false, false, false, false, 0};
+  const oracle::Layer<double> layer = random_layer(Cell::tanh, c, GetParam());
+  PersistentArrays arrays(backend(), layer, GetParam(), 0);
+  setenv("UNROLL_PERSISTENT_TIMEOUT", "50", 1);
+  PersistentPlan plan = persistent_plan_of({Cell::tanh, false, c.B, c.H}, 1, 1, 1);
+  ASSERT_EQ(plan.blocks, 3);
+  plan.blocks = 2;  // units 32 to 39 are nobody's
+  cuda::persistent_forward(exec(), arrays.persistent_forward_args(), plan);
+  synchronize();
+  const std::vector<unsigned char> bytes = arrays.own_scratch.bytes();
+  cuda::PersistentReport report;
+  std::memcpy(&report, bytes.data(), sizeof report);
+  ASSERT_EQ(report.timed_out, 1u);
+  EXPECT_LT(report.block, 2u);
+  EXPECT_EQ(report.warp, 1u);
+  EXPECT_EQ(report.owner, 2u);
+  EXPECT_GE(report.k, 32u);
+  EXPECT_LT(report.lane, 2u);
+  const std::string text = cuda::text_of(report);
+  EXPECT_NE(text.find("which block 2 sends"), std::string::npos) << text;
+
+  plan.blocks = 3;
+  cuda::persistent_forward(exec(), arrays.persistent_forward_args(), plan);
+  synchronize();
+  std::memcpy(&report, arrays.own_scratch.bytes().data(), sizeof report);
+  EXPECT_EQ(cuda::text_of(report), "");
+}
+
+TEST_P(PersistentWaitsTest, WhatDoesNotFitIsSaidWithNumbers) {
+  const std::string wide = cuda::persistent_obstacle(exec(), Cell::lstm, act(), 35, 20, 100000);
+  EXPECT_NE(wide.find("with H = 100000 spread over"), std::string::npos) << wide;
+  EXPECT_NE(wide.find("KB of shared memory; the device gives it"), std::string::npos) << wide;
+  const std::string single = cuda::persistent_obstacle(exec(), Cell::lstm, DType::f32, 35, 20, 650);
+  EXPECT_NE(single.find("not in f32"), std::string::npos) << single;
+  EXPECT_EQ(cuda::persistent_scratch_bytes(exec(), Cell::lstm, DType::f32, 35, 20, 650), 0u);
+
+  Exec small = exec();
+  small.sm_count = 1;
+  const RecurrentCase c = {2, 2, 208, false, false, false, false, 0};
+  EXPECT_NE(cuda::persistent_obstacle(small, Cell::lstm, act(), c.T, c.B, c.H), "");
+  oracle::Layer<double> layer = random_layer(Cell::lstm, c, GetParam());
+  PersistentArrays arrays(backend(), layer, GetParam(), 0);
+  try {
+    cuda::persistent_forward(small, arrays.persistent_forward_args());
+    FAIL() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::usage);
+    EXPECT_NE(std::string(e.what()).find("the persistent schedule cannot run: "),
+              std::string::npos);
+  }
+  RecurrentForward f = arrays.persistent_forward_args();
+  f.scratch.bytes = 1;
+  EXPECT_THROW(cuda::persistent_forward(exec(), f), Error);
+}
+
+UNROLL_ON_BF16_GPU(PersistentWaitsTest);
+
+}  // namespace
+}  // namespace unroll::test
+#endif
