@@ -266,8 +266,8 @@ std::string ModelFile::extra(const std::string& key) const {
   return text;
 }
 
-template <class T>
-std::vector<T> ModelFile::read(const std::string& name, const std::vector<int64_t>& shape) const {
+const TensorInfo& ModelFile::resolve(const std::string& name,
+                                     const std::vector<int64_t>& shape) const {
   const TensorInfo& t = resolve(name);
   if (t.shape != shape) {
     TensorInfo expected;
@@ -276,8 +276,19 @@ std::vector<T> ModelFile::read(const std::string& name, const std::vector<int64_
                                 expected.shape_text() +
                                 "; settings and file are of different models");
   }
-  return file_.read<T>(t);
+  return t;
 }
+
+template <class T>
+std::vector<T> ModelFile::read(const std::string& name, const std::vector<int64_t>& shape) const {
+  return file_.read<T>(resolve(name, shape));
+}
+template <class T>
+void ModelFile::read_to(const std::string& name, const std::vector<int64_t>& shape, T* to) const {
+  file_.read_to(resolve(name, shape), to);
+}
+template void ModelFile::read_to(const std::string&, const std::vector<int64_t>&, float*) const;
+template void ModelFile::read_to(const std::string&, const std::vector<int64_t>&, double*) const;
 template std::vector<float> ModelFile::read(const std::string&, const std::vector<int64_t>&) const;
 template std::vector<double> ModelFile::read(const std::string&, const std::vector<int64_t>&) const;
 

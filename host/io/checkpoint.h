@@ -90,6 +90,10 @@ class ModelFile {
   template <class T>
   std::vector<T> read(const std::string& name, const std::vector<int64_t>& shape) const;
 
+  // The same to memory of that size.
+  template <class T>
+  void read_to(const std::string& name, const std::vector<int64_t>& shape, T* to) const;
+
   // The bias of a one-bias layer: bias_ih + bias_hh. `name` is the bias_ih. GRU's last third cannot
   // be summed: Error(model) if it is not zero and `cell` is "gru".
   template <class T>
@@ -99,6 +103,7 @@ class ModelFile {
  private:
   const TensorInfo* find(const std::string& name) const;  // aliases included
   const TensorInfo& resolve(const std::string& name) const;
+  const TensorInfo& resolve(const std::string& name, const std::vector<int64_t>& shape) const;
 
   SafetensorsFile file_;
 };

@@ -149,15 +149,30 @@ float half_to_float(uint16_t h) {
   return sign ? -small : small;
 }
 
-template <class T, class Element, class Convert>
-std::vector<T> convert_all(const std::byte* from, int64_t count, Convert convert) {
-  std::vector<T> out(static_cast<size_t>(count));
-  for (size_t i = 0; i < out.size(); ++i) {
-    Element e;
-    std::memcpy(&e, from + i * sizeof(Element), sizeof(Element));
-    out[i] = T(convert(e));
+// Bytes of the mapping that are read before they are given back: a large file then never stands in
+// memory beside what is made of it.
+constexpr size_t kReadPiece = size_t(1) << 20;
+
+// Lets go of the whole pages within [begin, end) of a mapping that is only read.
+void give_back(const std::byte* begin, const std::byte* end) {
+  const uintptr_t page = uintptr_t(::sysconf(_SC_PAGESIZE));
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+  const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+template <class Element, class T, class Convert>
+void convert_all(const std::byte* from, int64_t count, T* to, Convert convert) {
+  constexpr int64_t kPiece = kReadPiece / sizeof(Element);
+  for (int64_t first = 0; first < count; first += kPiece) {
+    const int64_t end = std::min(count, first + kPiece);
+    for (int64_t i = first; i < end; ++i) {
+      Element e;
+      std::memcpy(&e, from + size_t(i) * sizeof(Element), sizeof(Element));
+      to[i] = T(convert(e));
+    }
+    give_back(from + size_t(first) * sizeof(Element), from + size_t(end) * sizeof(Element));
   }
-  return out;
 }
 
 }  // namespace
@@ -255,17 +270,25 @@ const TensorInfo& SafetensorsFile::tensor(const std::string& name) const {
 
 template <class T>
 std::vector<T> SafetensorsFile::read(const TensorInfo& t) const {
+  std::vector<T> values(static_cast<size_t>(t.count()));
+  read_to(t, values.data());
+  return values;
+}
+template <class T>
+void SafetensorsFile::read_to(const TensorInfo& t, T* to) const {
   const auto plain = [](auto x) { return x; };
-  if (t.dtype == "F32") return convert_all<T, float>(data(t), t.count(), plain);
-  if (t.dtype == "F64") return convert_all<T, double>(data(t), t.count(), plain);
+  if (t.dtype == "F32") return convert_all<float>(data(t), t.count(), to, plain);
+  if (t.dtype == "F64") return convert_all<double>(data(t), t.count(), to, plain);
   if (t.dtype == "BF16")
-    return convert_all<T, bf16>(data(t), t.count(), [](bf16 x) { return float(x); });
-  if (t.dtype == "F16") return convert_all<T, uint16_t>(data(t), t.count(), half_to_float);
+    return convert_all<bf16>(data(t), t.count(), to, [](bf16 x) { return float(x); });
+  if (t.dtype == "F16") return convert_all<uint16_t>(data(t), t.count(), to, half_to_float);
   throw Error(ErrorKind::model, path_ + ": tensor '" + t.name + "' is " + t.dtype +
                                     ", expected F32, F64, F16 or BF16");
 }
 template std::vector<float> SafetensorsFile::read(const TensorInfo&) const;
 template std::vector<double> SafetensorsFile::read(const TensorInfo&) const;
+template void SafetensorsFile::read_to(const TensorInfo&, float*) const;
+template void SafetensorsFile::read_to(const TensorInfo&, double*) const;
 
 void SafetensorsFile::copy(const std::string& name, const std::string& dtype, void* to,
                            size_t bytes) const {
@@ -275,7 +298,11 @@ void SafetensorsFile::copy(const std::string& name, const std::string& dtype, vo
                                       " of " + std::to_string(t.end - t.begin) +
                                       " bytes, expected " + dtype + " of " + std::to_string(bytes) +
                                       " bytes");
-  if (bytes > 0) std::memcpy(to, data(t), bytes);
+  for (size_t first = 0; first < bytes; first += kReadPiece) {
+    const size_t n = std::min(kReadPiece, bytes - first);
+    std::memcpy(static_cast<std::byte*>(to) + first, data(t) + first, n);
+    give_back(data(t) + first, data(t) + first + n);
+  }
 }
 
 }  // namespace unroll

@@ -55,6 +55,10 @@ class SafetensorsFile {
     return read<T>(tensor(name));
   }
 
+  // The same to count() elements of memory.
+  template <class T>
+  void read_to(const TensorInfo& info, T* to) const;
+
   // Copies the raw bytes of a tensor of exactly this dtype and size. Throws Error(model).
   void copy(const std::string& name, const std::string& dtype, void* to, size_t bytes) const;
 

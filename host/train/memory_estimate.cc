@@ -14,8 +14,15 @@
 namespace unroll {
 namespace {
 
-// Libraries keep packing buffers and primitives per thread once a product has run.
-constexpr size_t kCpuLibraryBytes = size_t(32) << 20;
+// Libraries keep packing buffers and primitives per thread once a product has run: how much goes
+// with the largest matrix, within bounds. Fitted to measured peaks, which tests/cli/memory_test.py
+// repeats.
+size_t cpu_library_bytes(const ParamStore& params) {
+  size_t largest = 0;
+  for (const ParamStore::Entry& e : params.entries())
+    largest = std::max(largest, size_t(e.size()) * size_of(params.acc()));
+  return (size_t(10) << 20) + std::min(largest, size_t(40) << 20);
+}
 constexpr size_t kCudaWorkspaceBytes = size_t(32) << 20;
 
 size_t resident_bytes() {
@@ -66,8 +73,8 @@ MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
   e.logits =
       linear_softmax_xent_scratch_bytes(backend.exec(), params.act(), int64_t(needs.T) * needs.B,
                                         W.n[1], model.vocabulary_size(), true, needs.logits_bytes);
-  e.buffers =
-      needs.states + scheduler.persistent_bytes() + (cpu ? kCpuLibraryBytes : kCudaWorkspaceBytes);
+  e.buffers = needs.states + scheduler.persistent_bytes() +
+              (cpu ? cpu_library_bytes(params) : kCudaWorkspaceBytes);
   // Weights, slots and states stand by now, on a GPU the buffers too: what is in use beyond them is
   // the program itself, or the driver's context.
   const Device& device = backend.device();

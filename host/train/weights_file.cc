@@ -35,7 +35,11 @@ void load(const ModelFile& file, const Backend& backend, const ParamStore& param
           const std::string& cell) {
   for (size_t i = 0; i < params.entries().size(); ++i) {
     const ParamStore::Entry& e = params.entries()[i];
-    params.write(backend, int(i), read_weight<T>(file, params, e, shape_of(e), cell).data());
+    // On a CPU a large matrix has no second copy on its way.
+    if (e.columns && backend.device().kind() == DeviceKind::cpu)
+      file.read_to(e.name, shape_of(e), static_cast<T*>(params.slab().data) + e.offset);
+    else
+      params.write(backend, int(i), read_weight<T>(file, params, e, shape_of(e), cell).data());
   }
 }
 

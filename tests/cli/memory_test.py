@@ -42,8 +42,14 @@ class MemoryTest(ProgramTest):
             cls.write("big/%s.txt" % split, text)
         cls.big = cls.path("big")
 
-    def test_zaremba_small(self):
+    def test_zaremba(self):
         self.check("small", "--recipe", "zaremba-small")
+        self.check("medium", "--recipe", "zaremba-medium", "--max-steps", "2")
+
+    def test_doubles_and_characters(self):
+        self.check("f64", "--precision", "fp64")
+        self.check("characters", "--unit", "char", "--batch", "64", "--bptt", "100", "--hidden", "512", "--max-steps",
+                   "2")
 
     def test_adam_dropout_and_sentences(self):
         self.check("sentences", "--hidden", "256", "--emb", "128", "--batching", "sentence", "--dropout", "0.3",
