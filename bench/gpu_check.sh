@@ -1,16 +1,22 @@
 #!/usr/bin/env bash
-# gpu_check.sh OUT_DIR [BUILD_DIR]: all that wants an NVIDIA GPU, the most valuable first, in under 10 minutes.
+# gpu_check.sh OUT_DIR [BUILD]: all that wants an NVIDIA GPU, the most valuable first, in under 10 minutes.
 #
-# With BUILD_DIR (a build with UNROLL_CUDA, UNROLL_TESTS and UNROLL_BENCH, perhaps made elsewhere) nothing is
-# built. Each step has its own log in OUT_DIR; OUT_DIR/summary.txt has one line per step, and a step that fails
-# does not stop the next. UNROLL_PTB names a folder with the Penn Treebank; CPU_TEST_PPL is the test perplexity of
-# zaremba-small on the CPU that the GPU's is compared with. MINUTES is the time for all steps, 10 if not set;
-# STEPS, a regular expression, picks steps by name.
+# BUILD is what bench/gpu_prepare.sh packed elsewhere, or a build folder with UNROLL_CUDA, UNROLL_TESTS and
+# UNROLL_BENCH; without it everything is built here first. Each step has its own time limit and its own log in OUT_DIR;
+# OUT_DIR/summary.txt has one line per step, and a step that fails does not stop the next.
+#
+#   UNROLL_PTB     folder with the Penn Treebank: training, and its speed beside PyTorch's
+#   CPU_TEST_PPL   test perplexity of zaremba-small on the CPU that the GPU's is compared with
+#   PYTHON         an interpreter with PyTorch, python3 if not set
+#   MINUTES        for all steps, 10 if not set
+#   STEPS          a regular expression that picks steps by name
+#   QUICK=1        every step at small sizes, on the CPU where there is no GPU: a rehearsal
 set -uo pipefail
-out=$(mkdir -p "${1:?usage: gpu_check.sh OUT_DIR [BUILD_DIR]}" && cd "$1" && pwd)
+out=$(mkdir -p "${1:?usage: gpu_check.sh OUT_DIR [BUILD]}" && cd "$1" && pwd)
 build=$(realpath -m "${2:-.}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 [[ $# -ge 2 ]] || build=$PWD/build/gpu
+python=${PYTHON:-python3}
 deadline=$((SECONDS + ${MINUTES:-10} * 60))
 summary=$out/summary.txt
 : > "$summary"
@@ -27,7 +33,7 @@ step() {
     say "$(printf '%-28s no time left' "$name")"
     return 1
   fi
-  timeout --kill-after=5 "$limit" "$@" > "$out/$name.log" 2>&1 || status=$?
+  timeout --kill-after=5 "$limit" "$@" > "$out/$name.log" 2>&1 < /dev/null || status=$?
   say "$(printf '%-28s %-8s %4d s  %s' "$name" "$([[ $status == 0 ]] && echo ok || echo "FAILED $status")" \
     $((SECONDS - start)) "$(grep -E "${LAST_LINE:-.}" "$out/$name.log" | tail -n 1 | cut -c 1-120)")"
   return $status
@@ -41,10 +47,25 @@ build_all() {
   cmake --build "$build" -j "$(nproc)" --target unroll unroll_bench $tests
 }
 
-# Test programs of the build that have tests on a GPU; those named gpu_ execute kernels on the CPU.
+# What gpu_prepare.sh packed, and beside it this machine's BLAS: of a toolkit, or of Python's packages.
+unpack() {
+  mkdir "$2" && tar -C "$2" -xJf "$1" || return
+  local name found
+  for name in libcublas.so.13 libcublasLt.so.13; do
+    found=$(find -L /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib \
+      "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2> /dev/null)/nvidia" \
+      -name "$name" 2> /dev/null | head -n 1)
+    [[ -n $found ]] || { echo "no $name on this machine" && return 1; }
+    ln -s "$found" "$2/lib/$name"
+  done
+}
+
+# Test programs of the build that have tests on a GPU, those of the recurrent layers first; programs named gpu_ execute
+# kernels on the CPU.
 cuda_tests() {
   local program
-  find "$build/tests" -type f -perm -u+x ! -name 'gpu_*' ! -name '*.*' 2> /dev/null | sort | while read -r program; do
+  find "$build/tests" -type f -perm -u+x ! -name 'gpu_*' ! -name '*.*' 2> /dev/null | sort |
+    sed '/recurrent/!s/^/1 /; /recurrent/s/^/0 /' | sort -s -k 1,1 | cut -d ' ' -f 2- | while read -r program; do
     if "$program" --gtest_list_tests 2> /dev/null | grep -qiE 'cuda|Fragments'; then echo "$program"; fi
   done
 }
@@ -53,17 +74,19 @@ cuda_tests() {
 train() {
   local precision=$1 run=$out/zaremba-small-$1 peak=0 used pid status=0
   rm -rf "$run"
-  "$unroll" train --recipe zaremba-small --data "$UNROLL_PTB" --out "$run" --device cuda --precision "$precision" &
+  # shellcheck disable=SC2086
+  "$unroll" train --recipe zaremba-small --data "$UNROLL_PTB" --out "$run" --device "$device" --precision "$precision" \
+    ${QUICK:+--max-steps 4} &
   pid=$!
   while kill -0 $pid 2> /dev/null; do
-    used=$(nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits |
+    used=$(nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2> /dev/null |
       sed -n "s/^$pid, *\([0-9]*\).*/\1/p")
     if ((${used:-0} > peak)); then peak=$used; fi
     sleep 1
   done
   wait $pid || status=$?
   echo "peak memory by the driver: $peak MiB"
-  "$unroll" eval "$run" "$UNROLL_PTB"/*test* --json > "$run/test.json" || status=$?
+  [[ -n ${QUICK:-} ]] || "$unroll" eval "$run" "$UNROLL_PTB"/*test* --json > "$run/test.json" || status=$?
   return $status
 }
 
@@ -75,54 +98,101 @@ within_1_percent() {
     d = 100 * (gpu / cpu - 1); printf "%s: test ppl %s, CPU %s: %+.2f %%\n", what, gpu, cpu, d
     exit !(d < 1 && d > -1) }'
 }
-export -f build_all train within_1_percent
-export build out
+export -f build_all unpack train within_1_percent
+export build out python
 
-say "$(nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader 2>&1 | tail -n 1)"
+# --- the machine, and something to run on it --------------------------------------------------------
+
+device=cuda
+if ! nvidia-smi > /dev/null 2>&1; then
+  [[ -n ${QUICK:-} ]] || { say "no GPU: nvidia-smi finds none; QUICK=1 rehearses on the CPU" && exit 1; }
+  device=cpu
+fi
+export device
+say "$(date -u +%Y-%m-%d) $(nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total,clocks.max.sm \
+  --format=csv,noheader 2> /dev/null | head -n 1 || echo cpu) $(git rev-parse --short HEAD 2> /dev/null)"
+say "$("$python" -c 'import torch; print("PyTorch", torch.__version__, "cuDNN", torch.backends.cudnn.version())' 2>&1 |
+  tail -n 1)"
 if [[ $# -lt 2 ]]; then
   LAST_LINE='error|FAILED|\[[0-9]+/' step build 420 bash -c build_all || exit 1
+elif [[ -f $build ]]; then
+  packed=$build
+  build=$(mktemp -d)/unroll
+  STEPS='' step unpack 60 bash -c "unpack '$packed' '$build'" || exit 1
 fi
 export unroll=$build/models/unroll
+bench=$build/bench/unroll_bench
+
+# beside NAME LIMIT SCRIPT ARGUMENT..: a comparison with PyTorch.
+beside() {
+  local name=$1 limit=$2 script=$3
+  shift 3
+  step "$name" "$limit" "$python" -u "bench/models/$script.py" --unroll "$unroll" --python "$python" --device "$device" \
+    ${QUICK:+--quick} "$@"
+}
+precision() { [[ $device == cuda ]] && echo "$1" || echo fp32; }
+
+# --- is it right ------------------------------------------------------------------------------------
 
 step selftest 60 "$unroll" selftest
-for program in $(cuda_tests); do
-  LAST_LINE='FAILED|PASSED|tests? ran' step "test-$(basename "$program")" 120 "$program" --gtest_brief=1
-done
-if [[ -x $build/tests/gpu_on_cpu/fragments ]]; then
-  step record-fragments 30 env UNROLL_RECORD_FRAGMENTS="$out/fragments.txt" "$build/tests/gpu_on_cpu/fragments"
-fi
-if [[ -n ${UNROLL_PTB:-} ]]; then
-  for precision in fp32 bf16; do
-    LAST_LINE='^test ppl|unroll:' step "zaremba-small-$precision" 150 bash -c "train $precision"
-    grep -hE '^memory|^peak memory|words/s;' "$out/zaremba-small-$precision.log" 2> /dev/null | tail -n 3 | tee -a "$summary"
-    if [[ -n ${CPU_TEST_PPL:-} && -f $out/zaremba-small-$precision/test.json ]]; then
-      step "same-as-cpu-$precision" 10 bash -c "within_1_percent $precision $(test_ppl $precision)"
+if [[ $device == cuda ]]; then
+  for program in $(cuda_tests); do
+    LAST_LINE='FAILED|PASSED|tests? ran' step "test-$(basename "$program")" 60 "$program" --gtest_brief=1
+    if [[ $(basename "$program") == fragments ]]; then
+      step record-fragments 30 env UNROLL_RECORD_FRAGMENTS="$out/fragments.txt" "$program"
     fi
   done
-else
-  say "zaremba-small: UNROLL_PTB is not set"
 fi
-for precision in fp32 tf32 bf16; do
-  step "bench-$precision" 60 "$build/bench/unroll_bench" --device cuda --precision "$precision" --benchmark_min_time=0.1
-done
-if "${PYTHON:-python3}" -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null && [[ -n ${UNROLL_PTB:-} ]]; then
-  step pytorch 120 bench/models/tokens_per_second.py --unroll "$unroll" --data "$UNROLL_PTB" --device cuda --rounds 3 \
-    --warmup 100
+
+# --- how fast: first what binds, then the figures that matter most ------------------------------------
+
+[[ $device == cpu ]] || LAST_LINE='exchange_watch_one|clock' beside recurrent-constants 60 recurrent --parts constants
+beside recurrent-lstm 120 recurrent --cells lstm --precisions bf16
+beside softmax 100 softmax --precision "$(precision bf16)" --rounds 1
+beside update 60 update --precision "$(precision bf16)" --rounds 1 --rules sgd asgd adam
+if [[ -n ${UNROLL_PTB:-} ]]; then
+  for p in $([[ $device == cuda ]] && echo bf16 fp32 || echo fp32); do
+    LAST_LINE='^test ppl|unroll:' step "zaremba-small-$p" 90 bash -c "train $p"
+    grep -hE '^memory|^peak memory|words/s;' "$out/zaremba-small-$p.log" 2> /dev/null | tail -n 3 | tee -a "$summary"
+    if [[ -n ${CPU_TEST_PPL:-} && -f $out/zaremba-small-$p/test.json ]]; then
+      step "same-as-cpu-$p" 10 bash -c "within_1_percent $p $(test_ppl "$p")"
+    fi
+  done
+  beside tokens-awd 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50
 else
-  say "pytorch: no PyTorch with CUDA, not compared"
+  say "training: UNROLL_PTB is not set"
 fi
-if command -v compute-sanitizer > /dev/null; then
+
+# --- tools, where there are any ----------------------------------------------------------------------
+
+if [[ $device == cuda ]] && command -v compute-sanitizer > /dev/null; then
   for tool in memcheck racecheck initcheck; do
-    LAST_LINE='ERROR SUMMARY|RACECHECK SUMMARY' step "sanitizer-$tool" 90 compute-sanitizer --tool "$tool" \
-      --error-exitcode 9 "$build/tests/kernels/kernels_recurrent" --gtest_brief=1 --gtest_filter='*cuda_f32*'
+    LAST_LINE='ERROR SUMMARY|RACECHECK SUMMARY' step "sanitizer-$tool" 40 compute-sanitizer --tool "$tool" \
+      --error-exitcode 9 "$build/tests/kernels/kernels_recurrent" --gtest_brief=1 --gtest_filter='*EqualsOracle/cuda_*'
   done
 else
-  say "compute-sanitizer: not found"
+  say "compute-sanitizer: not run"
 fi
-if command -v ncu > /dev/null; then
-  step ncu 60 ncu --set basic --launch-count 20 "$build/bench/unroll_bench" --device cuda \
-    --benchmark_filter=recurrent --benchmark_min_time=0.01
+if [[ $device == cuda ]] && command -v ncu > /dev/null; then
+  # The clocks stay as they are.
+  step ncu 45 ncu --clock-control none --set basic --launch-count 12 -o "$out/persistent" "$bench" --device cuda \
+    --precision bf16 --benchmark_filter='recurrent_(forward|backward)/lstm/persistent/T70/B20/H1150' \
+    --benchmark_min_time=0.001
 else
-  say "ncu: not found"
+  say "ncu: not run"
 fi
+
+# --- the rest of the tables --------------------------------------------------------------------------
+
+beside recurrent-stacks 60 recurrent --parts stacks --cells lstm --precisions bf16
+beside recurrent-gru-tanh 120 recurrent --cells gru tanh --precisions bf16 --parts layers
+[[ -z ${UNROLL_PTB:-} ]] || beside tokens-zaremba 60 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50
+beside softmax-compiled 90 softmax --precision "$(precision bf16)" --rounds 1 --compile
+beside update-all 60 update --precision "$(precision bf16)" --rounds 1
+beside recurrent-f32 120 recurrent --cells lstm --precisions tf32 fp32 --parts layers
+for p in $([[ $device == cuda ]] && echo bf16 fp32 tf32 || echo fp32); do
+  step "bench-$p" 60 "$bench" --device "$device" --precision "$p" --benchmark_min_time=0.02 \
+    --benchmark_filter='^(gemm|embedding|dropout|bias|column|add_|weight|row_|activation|mixture|output_layer|cache|dynamic)' \
+    ${QUICK:+--quick}
+done
 ! grep -q FAILED "$summary"

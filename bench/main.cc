@@ -1,7 +1,8 @@
 // unroll_bench: microbenchmarks of the kernels on one device.
 //
 //   unroll_bench [--device cpu|cuda[:N]|auto] [--precision fp32|tf32|bf16] [--threads N]
-//   [--benchmark_...]
+//   [--quick] [--benchmark_...]
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -33,10 +34,18 @@ std::string take_flag(int& argc, char** argv, const std::string& name, std::stri
   return otherwise;
 }
 
+bool take_switch(int& argc, char** argv, const std::string& name) {
+  const auto end = std::remove(argv + 1, argv + argc, name);
+  const bool found = end != argv + argc;
+  argc = int(end - argv);
+  return found;
+}
+
 int run(int argc, char** argv) {
   const std::string device_text = take_flag(argc, argv, "--device", "auto");
   const std::string precision = take_flag(argc, argv, "--precision", "fp32");
   const std::string threads = take_flag(argc, argv, "--threads", "0");
+  const bool quick = take_switch(argc, argv, "--quick");
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   if (precision != "fp32" && precision != "tf32" && precision != "bf16")
@@ -47,16 +56,19 @@ int run(int argc, char** argv) {
                                       " needs a CUDA device; use --precision fp32 on the CPU");
 
   const bench::Bench bench(device, precision == "bf16" ? DType::bf16 : DType::f32,
-                           precision == "tf32" ? MatmulMode::tf32 : MatmulMode::f32);
+                           precision == "tf32" ? MatmulMode::tf32 : MatmulMode::f32, quick);
   std::fprintf(stderr, "%s, %s: copies at %.1f GB/s, products at %.1f GFLOP/s\n",
                device.name().c_str(), precision.c_str(), bench.peak_bytes_per_second() * 1e-9,
                bench.peak_flops_per_second() * 1e-9);
   bench::add_gemm(bench);
   bench::add_recurrent(bench);
+  bench::add_recurrent_stacks(bench);
+  bench::add_recurrent_constants(bench);
   bench::add_embedding(bench);
   bench::add_elementwise(bench);
   bench::add_regularize(bench);
   bench::add_heads(bench);
+  bench::add_output_layers(bench);
   bench::add_update(bench);
   bench::add_adaptation(bench);
   benchmark::RunSpecifiedBenchmarks();

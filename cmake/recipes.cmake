@@ -1,6 +1,6 @@
 # Recipes are files for people and part of the program: their texts become one generated source.
 set(UNROLL_RECIPES zaremba-small zaremba-medium zaremba-large awd-lstm awd-lstm-mos
-  awd-lstm-wikitext2 wikitext2-small wikitext2-small-adaptive
+  awd-lstm-mos-adv awd-lstm-wikitext2 wikitext2-small wikitext2-small-adaptive
   wikitext2-small-sampled wiki-large-vocab wiki-large-vocab-adaptive char-small demo kn5)
 
 # unroll_embed_recipes(TARGET): adds models/recipes/recipes.h and the texts to a target.

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "host/ops/adaptive_softmax.h"
+#include "host/ops/adversarial_target.h"
 #include "host/ops/class_softmax.h"
 #include "host/ops/linear_softmax_xent.h"
 #include "host/ops/sampled_softmax.h"
@@ -36,13 +37,14 @@ class OutputLayer {
     int64_t samples = 0;           // sampled, nce
     std::vector<double> q;         // sampled, nce: what they are drawn from, [V]
     std::vector<int64_t> bounds;   // classes: where each begins, then V
+    XentOptions options;           // full
   };
 
   OutputLayer() = default;
   // `tied` is the matrix of word vectors, or no parameter; `flat` the bound of all initial weights,
   // or 0 for PyTorch's.
   OutputLayer(const Config& cfg, ParamStore& p, int64_t V, int64_t D, Param tied, double flat)
-      : kind_(cfg.kind) {
+      : kind_(cfg.kind), options_(cfg.options) {
     const auto init = [&](double bound) { return uniform(flat > 0 ? flat : bound); };
     const Init linear = init(1 / std::sqrt(double(D))), bias = flat > 0 ? uniform(flat) : zero();
     if (kind_ == Kind::adaptive) {
@@ -78,7 +80,8 @@ class OutputLayer {
     }
   }
 
-  Tensor loss(Tape& tape, const Var& x, const Chunk& w) const {
+  // `adversarial`, for the full one: eps of adversarial_target.h.
+  Tensor loss(Tape& tape, const Var& x, const Chunk& w, double adversarial = 0) const {
     switch (kind_) {
       case Kind::adaptive:
         return adaptive_softmax_xent(tape, adaptive_, x, w.target, w.weight, w.logits_bytes,
@@ -91,13 +94,15 @@ class OutputLayer {
       case Kind::full:
         break;
     }
-    return linear_softmax_xent(tape, x, W_, b_, w.target, w.weight, w.logits_bytes);
+    const Tensor shift = adversarial_shift(tape, x, W_, w.target, adversarial);
+    return linear_softmax_xent(tape, x, W_, b_, w.target, w.weight, w.logits_bytes, options_,
+                               shift ? shift.view<1>() : View1{});
   }
 
   Tensor log_probabilities(Tape& tape, const Var& x) const {
     if (kind_ == Kind::adaptive) return adaptive_log_softmax(tape, adaptive_, x);
     if (kind_ == Kind::classes) return class_log_softmax(tape, classes_, x);
-    return linear_log_softmax(tape, x, W_, b_);
+    return linear_log_softmax(tape, x, W_, b_, options_.soft_cap);
   }
 
   // Room for a chunk with these targets; empty where no size depends on them.
@@ -143,6 +148,7 @@ class OutputLayer {
   }
 
   Kind kind_ = Kind::full;
+  XentOptions options_;
   Param W_, b_;
   AdaptiveHead adaptive_;
   SampledHead sampled_;

@@ -9,6 +9,9 @@ namespace {
 OutputLayer::Config output_of(const Config& config, const Vocab& vocab) {
   using Kind = OutputLayer::Kind;
   OutputLayer::Config c;
+  c.options = {.label_smoothing = config.label_smoothing,
+               .z_loss = config.z_loss,
+               .soft_cap = config.soft_cap};
   if (config.softmax == "adaptive") {
     c.kind = Kind::adaptive;
     c.cutoffs = config.cutoffs_of_clusters();
@@ -45,6 +48,13 @@ std::unique_ptr<LanguageModel> make_model(Config& config, const Vocab& vocab, Pa
   c.dropout_latent = config.dropout_latent;
   c.dropout_embedding = config.dropout_embedding;
   c.weight_drop = config.weight_drop;
+  c.zoneout_h = config.zoneout_h;
+  c.zoneout_c = config.zoneout_c;
+  c.dropout_recurrent = config.dropout_recurrent;
+  c.embedding_noise = config.embedding_noise;
+  c.adversarial = config.adversarial;
+  c.finetune_embedding_noise = config.finetune_embedding_noise;
+  c.finetune_adversarial = config.finetune_adversarial;
   c.ar = config.ar;
   c.tar = config.tar;
   c.mixtures = int(config.mixtures);

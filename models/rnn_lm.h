@@ -44,6 +44,10 @@ class RnnLm final : public LanguageModel {
     double dropout_input = -1, dropout_hidden = -1, dropout_output = -1, dropout_latent = -1;
     bool locked = false;  // one dropout mask per chunk instead of one per step
     double dropout_embedding = 0, weight_drop = 0;
+    double zoneout_h = 0, zoneout_c = 0, dropout_recurrent = 0;  // inside the recurrent layers
+    double embedding_noise = 0;  // deviation of normal noise on the word vectors
+    double adversarial = 0;      // eps of adversarial_target.h, of one softmax or of those mixed
+    double finetune_embedding_noise = -1, finetune_adversarial = -1;  // below 0: as those
     double ar = 0, tar = 0;  // activation penalties on the last layer's output
 
     Schedule schedule = Schedule::automatic;  // of the recurrent layers on a GPU
@@ -60,13 +64,17 @@ class RnnLm final : public LanguageModel {
     const Init words = init(0.1);
     const int last = width(cfg.L - 1), G = info_of(cfg.cell).gates;
     E_ = p.add("encoder.weight", cfg.V, cfg.E, words);
+    if (!cfg.tied) p.read_by_rows(E_);
     stack_.cell = cfg.cell;
     stack_.dropout_input = rate(cfg.dropout_input);
     stack_.dropout_hidden = rate(cfg.dropout_hidden);
-    stack_.weight_drop = cfg.weight_drop;
-    stack_.locked = cfg.locked;
+    stack_.layer.weight_drop = cfg.weight_drop;
+    stack_.layer.zoneout_h = cfg.zoneout_h;
+    stack_.layer.zoneout_c = cfg.zoneout_c;
+    stack_.layer.dropout_recurrent = cfg.dropout_recurrent;
+    stack_.layer.locked = cfg.locked;
+    stack_.layer.schedule = cfg.schedule;
     stack_.residual = cfg.residual;
-    stack_.schedule = cfg.schedule;
     // torch.nn holds layers of one width in one module; of several, in a list of modules.
     const bool one_module = cfg.L == 1 || last == cfg.H;
     for (int l = 0; l < cfg.L; ++l) {
@@ -112,12 +120,14 @@ class RnnLm final : public LanguageModel {
   std::vector<ScheduleChoice> schedules(const Exec& exec, DType act, int T, int B) const override {
     std::vector<ScheduleChoice> choices;
     for (int l = 0; l < cfg_.L; ++l)
-      choices.push_back(choose_schedule(exec, cfg_.schedule, cfg_.cell, act, T, B, width(l)));
+      choices.push_back(choose_schedule(exec, cfg_.schedule, cfg_.cell, act, T, B, width(l),
+                                        stack_.layer.noise()));
     return choices;
   }
 
   Var hidden(Tape& tape, const Chunk& w, const State& state) const override {
-    const Var x = embedding(tape, E_, w.input, w.T, w.B, cfg_.dropout_embedding);
+    const double noise = of_phase(w, cfg_.embedding_noise, cfg_.finetune_embedding_noise);
+    const Var x = embedding(tape, E_, w.input, w.T, w.B, cfg_.dropout_embedding, noise);
     const Var y = recurrent_stack(tape, stack_, x, state, w.keep, w.lengths);
     const Var d = dropout(tape, y, dropout_output_, cfg_.locked);
     activation_penalty(tape, d, w.weight, cfg_.ar, 0);
@@ -126,9 +136,11 @@ class RnnLm final : public LanguageModel {
   }
 
   Tensor loss(Tape& tape, const Var& hidden, const Chunk& w) const override {
+    const double adversarial = of_phase(w, cfg_.adversarial, cfg_.finetune_adversarial);
     if (mixture_.K > 0)
-      return mixture_softmax_xent(tape, mixture_, hidden, w.target, w.weight, w.logits_bytes);
-    return output_.loss(tape, hidden, w);
+      return mixture_softmax_xent(tape, mixture_, hidden, w.target, w.weight, w.logits_bytes,
+                                  adversarial);
+    return output_.loss(tape, hidden, w, adversarial);
   }
 
   Tensor log_probabilities(Tape& tape, const Var& hidden) const override {
@@ -143,6 +155,9 @@ class RnnLm final : public LanguageModel {
   const Config& config() const { return cfg_; }
 
  private:
+  static double of_phase(const Chunk& w, double main, double finetuning) {
+    return w.finetuning && finetuning >= 0 ? finetuning : main;
+  }
   int width(int layer) const {
     return layer + 1 == cfg_.L && cfg_.H_last > 0 ? cfg_.H_last : cfg_.H;
   }

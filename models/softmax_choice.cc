@@ -125,6 +125,10 @@ std::string choose_softmax(Config& config, const Vocab& vocab) {
   if (config.softmax == "auto") {
     config.softmax = "full";
     if (config.mixtures > 0) return "full softmaxes, mixed";
+    if (config.label_smoothing > 0 || config.z_loss > 0 || config.soft_cap > 0)
+      return "full: label_smoothing, z_loss and soft_cap are for it alone";
+    if (std::max(config.adversarial, config.finetune_adversarial) > 0)
+      return "full: adversarial is for it alone";
     if (V < kFullBelow) return fmt::format("full: {} words are fewer than {}", V, kFullBelow);
     if (!counted(vocab)) return "full: the vocabulary has no counts to choose cut-offs by";
     const std::vector<int64_t> cutoffs = config.adaptive_cutoffs.empty()

@@ -77,24 +77,28 @@ std::string text_of(const Shape& s) {
   return "T" + std::to_string(s.T) + "/B" + std::to_string(s.B) + "/H" + std::to_string(s.H);
 }
 
-Bench::Bench(const Device& device, DType act, MatmulMode matmul)
-    : act_(act), backend_(device, matmul) {
+Bench::Bench(const Device& device, DType act, MatmulMode matmul, bool quick)
+    : act_(act), quick_(quick), backend_(device, matmul) {
   bytes_per_second_ = measure_copy();
   flops_per_second_ = measure_product();
 }
 
 double Bench::measure_copy() const {
-  const int64_t rows = 1024, columns = on_cuda() ? 1 << 18 : 1 << 15;  // 1 GiB or 128 MiB
+  // 1 GiB or 128 MiB
+  const int64_t rows = quick_ ? 64 : 1024, columns = on_cuda() ? 1 << 18 : 1 << 15;
   Case c;
   const View2 y = c.array(*this, DType::f32, rows, columns);
   const View2 x = c.array(*this, DType::f32, rows, columns);
   const Exec exec = this->exec();
-  const double seconds = best_seconds([&] { add_scaled(exec, {.y = y, .x = x}); });
-  return 2.0 * double(x.size()) * 4 / seconds;
+  double seconds = best_seconds([&] { add_scaled(exec, {.y = y, .x = x}); });
+  // The driver's own copy, should it be the faster one.
+  const size_t bytes = size_t(x.size()) * sizeof(float);
+  seconds = std::min(seconds, best_seconds([&] { backend_.stream().copy(y.data, x.data, bytes); }));
+  return 2.0 * double(bytes) / seconds;
 }
 
 double Bench::measure_product() const {
-  const int64_t n = on_cuda() ? 8192 : 1536;
+  const int64_t n = quick_ ? 256 : on_cuda() ? 8192 : 1536;
   Case c;
   const View2 C = c.array(*this, act_, n, n), A = c.array(*this, act_, n, n),
               B = c.array(*this, act_, n, n);
@@ -108,6 +112,14 @@ double Bench::best_seconds(const std::function<void()>& body) const {
   double best = timer.seconds();
   for (int i = 0; i < 5; ++i) best = std::min(best, timer.seconds());
   return best;
+}
+
+double Bench::median_seconds(const std::function<void()>& body) const {
+  const Timer timer(backend_, body);
+  std::vector<double> seconds(9);
+  for (double& s : seconds) s = timer.seconds();
+  std::nth_element(seconds.begin(), seconds.begin() + 4, seconds.end());
+  return seconds[4];
 }
 
 void Bench::run(benchmark::State& state, const Work& work,
@@ -133,9 +145,29 @@ void Bench::add(const std::string& name, std::function<void(Case&)> make) const 
                                  Case c;
                                  make(c);
                                  run(state, c.work, c.body);
+                                 if (c.predicted_seconds > 0)
+                                   state.counters["predicted_us"] = c.predicted_seconds * 1e6;
+                                 state.SetLabel(c.label);
                                })
       ->UseManualTime()
       ->Unit(benchmark::kMicrosecond);
+}
+
+void Bench::add_figure(const std::string& name, double assumed,
+                       std::function<double(Case&)> measure) const {
+  benchmark::RegisterBenchmark(
+      ("recurrent_constants/" + name).c_str(),
+      [this, assumed, measure = std::move(measure)](benchmark::State& state) {
+        Case c;
+        const double measured = measure(c);
+        for (auto _ : state) state.SetIterationTime(1e-9);
+        state.counters["measured"] = measured;
+        if (assumed <= 0) return;
+        state.counters["assumed"] = assumed;
+        state.counters["ratio"] = measured / assumed;
+      })
+      ->UseManualTime()
+      ->Iterations(1);
 }
 
 void* Bench::Case::allocate(const Bench& bench, size_t bytes) {

@@ -32,25 +32,30 @@ struct Work {
 // The machine under test, and how it is asked to compute.
 class Bench {
  public:
-  // Measures the limits. act: f32 or bf16, the latter on CUDA only.
-  Bench(const Device& device, DType act, MatmulMode matmul);
+  // Measures the limits. act: f32 or bf16, the latter on CUDA only. quick: small sizes, so that all
+  // code runs and no figure means anything.
+  Bench(const Device& device, DType act, MatmulMode matmul, bool quick);
 
   const Backend& backend() const { return backend_; }
   Exec exec() const { return backend_.exec(); }
   DType act() const { return act_; }
+  bool quick() const { return quick_; }
   bool on_cuda() const { return backend_.device().kind() == DeviceKind::cuda; }
   double peak_bytes_per_second() const { return bytes_per_second_; }
   double peak_flops_per_second() const { return flops_per_second_; }
 
   // The body of a benchmark: `body` does the declared work once, on exec().
   void run(benchmark::State& state, const Work& work, const std::function<void()>& body) const;
-  // Seconds of one `body`, the best of a few.
+  // Seconds of one `body`, the best or the median of a few.
   double best_seconds(const std::function<void()>& body) const;
+  double median_seconds(const std::function<void()>& body) const;
 
   // What one benchmark does, and the memory it does it in.
   struct Case {
     Work work;
     std::function<void()> body;
+    double predicted_seconds = 0;  // by a model of our own; printed if it is not 0
+    std::string label;
     std::vector<std::shared_ptr<Buffer>> buffers;
 
     // An array on the device, of uniform values in [-0.1, 0.1] or ids below `ids_below`.
@@ -73,11 +78,16 @@ class Bench {
   };
   // Registers a benchmark. `make` is called when it is about to run, and sets its work and body.
   void add(const std::string& name, std::function<void(Case&)> make) const;
+  // Registers "recurrent_constants/<name>": one figure, measured once, beside what is assumed of it;
+  // 0: nothing is.
+  void add_figure(const std::string& name, double assumed,
+                  std::function<double(Case&)> measure) const;
 
  private:
   double measure_copy() const;
   double measure_product() const;
   DType act_;
+  bool quick_;
   Backend backend_;
   double bytes_per_second_ = 0, flops_per_second_ = 0;
 };
@@ -86,6 +96,7 @@ class Bench {
 struct Shape {
   int T, B, H;
 };
+inline constexpr Shape kQuickShapes[] = {{5, 3, 33}, {4, 8, 64}};
 inline constexpr Shape kShapes[] = {{20, 20, 200}, {35, 20, 650}, {35, 20, 1500}};
 // Penn Treebank, WikiText-2, WikiText-103.
 inline constexpr int kVocabularies[] = {10000, 33278, 267735};
@@ -93,10 +104,13 @@ std::string text_of(const Shape& s);
 
 void add_gemm(const Bench& bench);
 void add_recurrent(const Bench& bench);
+void add_recurrent_stacks(const Bench& bench);
+void add_recurrent_constants(const Bench& bench);
 void add_embedding(const Bench& bench);
 void add_elementwise(const Bench& bench);
 void add_regularize(const Bench& bench);
 void add_heads(const Bench& bench);
+void add_output_layers(const Bench& bench);
 void add_update(const Bench& bench);
 void add_adaptation(const Bench& bench);
 

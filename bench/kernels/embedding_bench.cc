@@ -29,11 +29,24 @@ void add_embedding(const Bench& bench) {
                         .to_dE = to,
                         .dy = c.array(bench, bench.act(), N, D),
                         .ids = c.ids(bench, N, V / 32),
-                        .scratch = c.scratch(bench, embedding_scratch_bytes(bench.exec(), N, V))};
+                        .scratch = c.scratch(
+                            bench, embedding_scratch_bytes(bench.exec(), bench.act(), N, D))};
                     const double table = to == Accumulate::add ? 0.0 : double(V) * D * 4;
                     c.work.bytes = table + double(N) * D * (es + 4);
                     c.body = [exec = bench.exec(), a] { embedding_backward(exec, a); };
                   });
+      bench.add("embedding_rows_backward/" + sizes, [=, &bench](Bench::Case& c) {
+        const size_t scratch = embedding_scratch_bytes(bench.exec(), bench.act(), N, D);
+        View1 words = c.ids(bench, N, V);
+        words.dtype = DType::u32;
+        const EmbeddingRowsBackward a{.dE = {words, c.array(bench, DType::f32, N, D)},
+                                      .V = V,
+                                      .dy = c.array(bench, bench.act(), N, D),
+                                      .ids = c.ids(bench, N, V / 32),
+                                      .scratch = c.scratch(bench, scratch)};
+        c.work.bytes = double(N) * D * (es + 4);
+        c.body = [exec = bench.exec(), a] { embedding_rows_backward(exec, a); };
+      });
     }
 }
 

@@ -18,6 +18,7 @@ constexpr HeadShape kCudaShapes[] = {{1400, 400, 10000},
                                      {8192, 1024, 793471},
                                      {8192, 2304, 256000}};
 // Penn Treebank, WikiText-2, Wikipedia of 2013.
+constexpr HeadShape kQuickHeads[] = {{60, 24, 507}};
 constexpr HeadShape kCpuShapes[] = {{400, 200, 10000}, {700, 650, 33278}, {700, 200, 219000}};
 
 void add_head(const Bench& bench, const HeadShape& s, Pass pass) {
@@ -63,6 +64,7 @@ void add_heads(const Bench& bench) {
       for (const Pass pass : {Pass::train, Pass::low_memory, Pass::evaluate})
         add_head(bench, s, pass);
   };
+  if (bench.quick()) return add_all(kQuickHeads);
   bench.on_cuda() ? add_all(kCudaShapes) : add_all(kCpuShapes);
 }
 

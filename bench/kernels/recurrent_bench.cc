@@ -1,12 +1,16 @@
-// A recurrent layer over all t, every cell and schedule, forward and backward: the loop alone,
+// A recurrent layer over all t, every cell and schedule, forward and backward, input as wide as the
+// layer:
 //
-//   recurrent_forward/CELL/SCHEDULE/SHAPE
+//   recurrent_forward/CELL/SCHEDULE/SHAPE         the loop alone, with the time the planner predicts
+//   recurrent_layer_forward/CELL/SCHEDULE/SHAPE   the same with the products around it
+//   recurrent_products_forward/CELL/SHAPE         those products: x W^T; backward dx, dW, dR and
+//                                                 the bias gradients
 //
-// and, as recurrent_layer_forward and recurrent_layer_backward, with the products around it, input
-// as wide as the layer: x W^T before; dx, dW, dR and the bias gradients after.
+// The label of a case says if --schedule auto would take its schedule.
 #include "bench/harness/roofline.h"
 #include "kernels/base/error.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/recurrent/planner.h"
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/recurrent/schedule.h"
 
@@ -34,10 +38,10 @@ bool runs(const Bench& bench, Schedule schedule, Cell cell, const Shape& s) {
   }
 }
 
-std::string name_of_case(const char* pass, Cell cell, Schedule schedule, const Shape& s) {
+std::string name_of_case(const std::string& pass, Cell cell, Schedule schedule, const Shape& s) {
   const std::string on_cuda =
       schedule == Schedule::automatic ? "" : std::string(unroll::name_of(schedule)) + "/";
-  return std::string(pass) + "/" + info_of(cell).name + "/" + on_cuda + text_of(s);
+  return pass + "/" + info_of(cell).name + "/" + on_cuda + text_of(s);
 }
 
 // What both passes use.
@@ -65,11 +69,30 @@ struct Layer {
   }
 };
 
-enum class Part { loop, layer };
+enum class Part { loop, layer, products };
+
+const char* name_of(Part part) {
+  return part == Part::loop    ? "recurrent_"
+         : part == Part::layer ? "recurrent_layer_"
+                               : "recurrent_products_";
+}
+
+// What the planner says of the case.
+void set_prediction(const Bench& bench, Bench::Case& c, bool backward, Cell cell, Schedule schedule,
+                    const Shape& s) {
+  if (!bench.on_cuda()) return;
+  const Exec exec = bench.exec();
+  DeviceFigures device;
+  device.multiprocessors = exec.sm_count;
+  const StepTime step = predict(schedule, {cell, bench.act(), exec.matmul, s.T, s.B, s.H}, device);
+  c.predicted_seconds = (backward ? step.backward : step.forward) * s.T * 1e-6;
+  const ScheduleChoice automatic =
+      choose_schedule(exec, Schedule::automatic, cell, bench.act(), s.T, s.B, s.H);
+  c.label = automatic.schedule == schedule ? "auto" : "";
+}
 
 void add_forward(const Bench& bench, Part part, Cell cell, Schedule schedule, const Shape& s) {
-  const std::string name = name_of_case(
-      part == Part::loop ? "recurrent_forward" : "recurrent_layer_forward", cell, schedule, s);
+  const std::string name = name_of_case(name_of(part) + std::string("forward"), cell, schedule, s);
   bench.add(name, [=, &bench](Bench::Case& c) {
     const Layer l(bench, c, cell, s);
     RecurrentForward a{};
@@ -85,22 +108,22 @@ void add_forward(const Bench& bench, Part part, Cell cell, Schedule schedule, co
     a.scratch = l.scratch;
     c.work = {.bytes = l.bytes(cell) + double(a.Wx.size()) * 4, .flops = l.flops()};
     if (part == Part::loop) {
+      set_prediction(bench, c, false, cell, schedule, s);
       c.body = [exec = bench.exec(), a] { recurrent_forward(exec, a); };
       return;
     }
     const View3 x = c.array(bench, bench.act(), l.T, l.B, l.H);
     const View2 W = c.array(bench, bench.act(), l.GH, l.H);
-    c.work.flops *= 2;
-    c.body = [exec = bench.exec(), a, x, W] {
+    if (part == Part::layer) c.work.flops *= 2;
+    c.body = [=, exec = bench.exec()] {
       gemm(exec, {.C = a.Wx.matrix(), .A = x.matrix(), .B = W, .transpose_B = Transpose::yes});
-      recurrent_forward(exec, a);
+      if (part == Part::layer) recurrent_forward(exec, a);
     };
   });
 }
 
 void add_backward(const Bench& bench, Part part, Cell cell, Schedule schedule, const Shape& s) {
-  const std::string name = name_of_case(
-      part == Part::loop ? "recurrent_backward" : "recurrent_layer_backward", cell, schedule, s);
+  const std::string name = name_of_case(name_of(part) + std::string("backward"), cell, schedule, s);
   bench.add(name, [=, &bench](Bench::Case& c) {
     const Layer l(bench, c, cell, s);
     RecurrentBackward a{};
@@ -118,6 +141,7 @@ void add_backward(const Bench& bench, Part part, Cell cell, Schedule schedule, c
     c.work = {.bytes = l.bytes(cell) + double(a.dWx.size() + a.dRh.size() + a.dh.size()) * es,
               .flops = l.flops()};
     if (part == Part::loop) {
+      set_prediction(bench, c, true, cell, schedule, s);
       c.body = [exec = bench.exec(), a] { recurrent_backward(exec, a); };
       return;
     }
@@ -133,9 +157,9 @@ void add_backward(const Bench& bench, Part part, Cell cell, Schedule schedule, c
     const View3 dx = c.array(bench, bench.act(), l.T, l.B, l.H);
     const View2 W = c.array(bench, bench.act(), l.GH, l.H);
     const View2 dW = c.array(bench, DType::f32, l.GH, l.H);
-    c.work.flops *= 4;
-    c.body = [exec = bench.exec(), a, w, x, dx, W, dW] {
-      recurrent_backward(exec, a);
+    c.work.flops *= part == Part::layer ? 4 : 3;
+    c.body = [=, exec = bench.exec()] {
+      if (part == Part::layer) recurrent_backward(exec, a);
       recurrent_weight_gradients(exec, w);
       gemm(exec, {.C = dW, .A = a.dWx.matrix(), .B = x.matrix(), .transpose_A = Transpose::yes});
       gemm(exec, {.C = dx.matrix(), .A = a.dWx.matrix(), .B = W});
@@ -149,17 +173,28 @@ void add_recurrent(const Bench& bench) {
   const auto add = [&](const Shape& s, Schedule schedule) {
     for (const Cell cell : kCells) {
       if (!runs(bench, schedule, cell, s)) continue;
-      for (const Part part : {Part::loop, Part::layer}) {
-        add_forward(bench, part, cell, schedule, s);
-        add_backward(bench, part, cell, schedule, s);
+      for (const Part part : {Part::loop, Part::layer, Part::products}) {
+        // The products are the same beside every loop.
+        if (part == Part::products && schedule != Schedule::alternating && bench.on_cuda())
+          continue;
+        const Schedule named = part == Part::products ? Schedule::automatic : schedule;
+        add_forward(bench, part, cell, named, s);
+        add_backward(bench, part, cell, named, s);
       }
     }
   };
   if (!bench.on_cuda()) {
-    for (const Shape& s : kShapes) add(s, Schedule::automatic);
+    if (bench.quick())
+      for (const Shape& s : kQuickShapes) add(s, Schedule::automatic);
+    else
+      for (const Shape& s : kShapes) add(s, Schedule::automatic);
     return;
   }
   for (const Schedule schedule : {Schedule::persistent, Schedule::step, Schedule::alternating}) {
+    if (bench.quick()) {
+      for (const Shape& s : kQuickShapes) add(s, schedule);
+      continue;
+    }
     for (const Shape& s : kShapes) add(s, schedule);
     for (const Shape& s : kGpuShapes) add(s, schedule);
   }

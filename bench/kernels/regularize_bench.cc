@@ -1,8 +1,10 @@
 // Weight drop, dropout of words, activation penalties, and what a mixture of softmaxes adds to the
 // output layer.
 #include "bench/harness/roofline.h"
+#include "kernels/heads/adversarial_target.h"
 #include "kernels/heads/mixture_softmax.h"
 #include "kernels/regularize/activation_penalty.h"
+#include "kernels/regularize/gaussian_noise.h"
 #include "kernels/regularize/row_dropout.h"
 #include "kernels/regularize/weight_drop.h"
 
@@ -50,6 +52,32 @@ void add_regularize(const Bench& bench) {
       a.key.counter = c.array(bench, DType::u64, 2);
       c.work.bytes = 2 * bytes;
       c.body = [exec = bench.exec(), a] { row_dropout(exec, a); };
+    });
+    bench.add("gaussian_noise/" + text_of(s), [=, &bench](Bench::Case& c) {
+      GaussianNoise a;
+      a.y = a.x = c.array(bench, bench.act(), N, D);
+      a.deviation = 0.15;
+      a.key.counter = c.array(bench, DType::u64, 2);
+      c.work.bytes = 2 * bytes;
+      c.body = [exec = bench.exec(), a] { gaussian_noise(exec, a); };
+    });
+    bench.add("adversarial_shift/" + text_of(s), [=, &bench](Bench::Case& c) {
+      const AdversarialShift a{.shift = c.array(bench, DType::f32, N),
+                               .x = c.array(bench, bench.act(), N, D),
+                               .W = c.array(bench, bench.act(), 10000, D),
+                               .target = c.ids(bench, N, 10000),
+                               .eps = 0.005};
+      c.work.bytes = 2 * bytes;
+      c.body = [exec = bench.exec(), a] { adversarial_shift(exec, a); };
+    });
+    bench.add("adversarial_dx/" + text_of(s), [=, &bench](Bench::Case& c) {
+      const AdversarialDx a{.dx = c.array(bench, bench.act(), N, D),
+                            .x = c.array(bench, bench.act(), N, D),
+                            .nll = c.array(bench, DType::f32, N),
+                            .shift = c.array(bench, DType::f32, N),
+                            .dloss = c.array(bench, DType::f32, N)};
+      c.work.bytes = 3 * bytes;
+      c.body = [exec = bench.exec(), a] { adversarial_dx(exec, a); };
     });
     bench.add("activation_penalty_backward/" + text_of(s), [=, &bench](Bench::Case& c) {
       const ActivationPenalty a{.dy = c.array(bench, bench.act(), s.T, s.B, s.H),

@@ -46,7 +46,8 @@ constexpr Rule kRules[] = {
 
 void add_update(const Bench& bench) {
   std::vector<Model> models = {awd_lstm()};
-  if (bench.on_cuda()) {
+  if (bench.quick()) models = {{"tiny", {{507, 24}, {507, 0}, {33, 24}}}};
+  if (bench.on_cuda() && !bench.quick()) {
     models.push_back(wide("304M", 267735, 4));
     models.push_back(wide("820M", 793471, 1));
   }

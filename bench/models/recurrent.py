@@ -1,13 +1,20 @@
 #!/usr/bin/env python3
-"""Recurrent layers beside PyTorch's, forward and backward with all gradients, one layer, input as wide as the layer.
+"""Recurrent layers beside PyTorch's, forward and backward with all gradients.
 
-  ./dev bench recurrent [--cell lstm] [--precisions bf16 tf32 fp32] [--python PYTHON] [--shapes B,T,H ..]
+  ./dev bench recurrent [--cells lstm gru tanh] [--precisions bf16 tf32 fp32] [--python PYTHON] [--shapes B,T,H ..]
+                        [--parts layers stacks constants] [--device cpu] [--quick]
 
-Ours are the cases recurrent_* of unroll_bench, every schedule that can run; the peer is
-bench/peers/torch_recurrent.py, with the interpreter --python, else $PYTHON, else python3 of the PATH: the fastest of
-its variants, eager and graph, fp16, bf16, TF32 and fp32, at this size or a padded one. Times are medians between
-device events, in microseconds; GEMMs are the products around the loop. The ratio is the peer's forward and backward
-over ours in the fastest schedule. Without PyTorch, only ours are printed.
+layers: one layer, input as wide as the layer, in every schedule that can run. stacks: three layers
+1150-1150-1150-400, one layer with dropped recurrent weights, both directions of a layer with lengths from 5 to 60.
+constants: what the planner takes for given, measured, beside what it takes; a GPU only.
+
+Ours are the cases recurrent_* of unroll_bench; the peer is bench/peers/torch_recurrent.py, with the interpreter
+--python, else $PYTHON, else python3 of the PATH: the fastest of its variants, eager and graph, fp16, bf16, TF32 and
+fp32, at this size or a padded one. Times are medians in microseconds, between device events on a GPU. GEMMs are the
+products around the loop, timed alone. The floor is the layer's operations and bytes at the rates of a large product
+and a copy, and on a GPU T exchanges between multiprocessors, all measured in the same run. The ratio is the peer's
+forward and backward over ours. On a GPU the last table compares the planner's predictions with the times. Without
+PyTorch, only ours are printed. --quick: every step of this at small sizes.
 """
 import argparse
 import collections
@@ -15,45 +22,69 @@ import json
 import os
 import pathlib
 import re
+import statistics
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_recurrent.py"
 SHAPES = ["20,70,1150", "20,35,650", "20,35,1500", "64,128,1024", "128,256,2048", "32,512,512", "16,1024,768"]
-SCHEDULES = ("persistent", "step", "alternating")
-CASE = re.compile(r"recurrent_(layer_)?(forward|backward)/(\w+?)/(?:([a-z]+)/)?T(\d+)/B(\d+)/H(\d+)")
+CPU_SHAPES = ["20,20,200", "20,35,650", "20,35,1500"]
+QUICK_SHAPES = ["3,5,33", "8,4,64"]
+SCHEDULES = ("persistent", "step", "alternating", "loop")
+CASE = re.compile(r"recurrent_(layer_|products_|stack_)?(forward|backward)/(?:(layers|dropped|bidirectional)/)?(\w+?)/"
+                  r"(?:(persistent|step|alternating)/)?T(\d+)/B(\d+)/H(\d+)/")
+TO_US = {"ns": 1e-3, "us": 1, "ms": 1e3, "s": 1e6}
 
 
-def ours(args, precision):
-    """(shape, schedule) -> microseconds by part and pass; ("loop", "forward") and so on."""
+def run_bench(args, precision, pattern, repetitions):
     command = [args.bench, "--device", args.device, "--precision", precision, "--benchmark_format=json",
-               f"--benchmark_filter=^recurrent_.*/{args.cell}/", f"--benchmark_repetitions={args.repeats}",
-               "--benchmark_report_aggregates_only=true"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+               f"--benchmark_filter={pattern}", f"--benchmark_min_time={args.min_time}",
+               f"--benchmark_repetitions={repetitions}"] + ["--quick"] * args.quick
+    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True)
+    text = done.stdout.strip()
+    return json.loads(text)["benchmarks"] if text else [], done.stderr.strip()
+
+
+def ours(args, cell, precision):
+    """{(part, shape, schedule or kind): {way: figures}} of medians, and the line on the machine."""
+    # A filter by shape, since memory is filled before a case is timed.
+    shapes = "|".join("T{1}/B{0}/H{2}".format(*shape.split(",")) for shape in args.shapes)
+    wanted = [f"recurrent_(layer_|products_)?(forward|backward)/{cell}/.*({shapes})/"] * ("layers" in args.parts)
+    wanted += [f"recurrent_stack_.*/{cell}/"] * ("stacks" in args.parts)
+    entries, machine = run_bench(args, precision, "^(" + "|".join(wanted) + ")", args.repeats)
+    runs = collections.defaultdict(list)
+    for entry in entries:
+        if entry.get("run_type") == "iteration" and "error_occurred" not in entry:
+            runs[entry["name"]].append(entry)
     found = collections.defaultdict(dict)
-    for entry in json.loads(done.stdout)["benchmarks"]:
-        case = CASE.match(entry["name"])
-        if not case or entry.get("aggregate_name", "median") != "median":
-            continue
-        layer, way, _, schedule, T, B, H = case.groups()
-        to_us = {"ns": 1e-3, "us": 1, "ms": 1e3, "s": 1e6}[entry["time_unit"]]
-        found[f"{B},{T},{H}", schedule or "loop"]["layer" if layer else "loop", way] = entry["real_time"] * to_us
-    return found
+    for name, same in runs.items():
+        part, way, kind, _, schedule, T, B, H = CASE.match(name).groups()
+        us = statistics.median(entry["real_time"] * TO_US[entry["time_unit"]] for entry in same)
+        floor = statistics.median(entry["real_time"] * TO_US[entry["time_unit"]] * entry["peak"] for entry in same)
+        found[(part or "loop_").rstrip("_"), f"{B},{T},{H}", kind or schedule or "loop"][way] = {
+            "us": us, "floor": floor, "predicted": same[0].get("predicted_us"), "auto": same[0].get("label") == "auto"}
+    return found, machine
 
 
-def peers(args):
-    """shape -> the figures of all variants."""
-    command = [args.python, ROOT / "peers" / "torch_recurrent.py", "--cell", args.cell, "--pad", "--device", args.device,
-               "--shapes", *args.shapes]
+def peers(args, cell):
+    """(shape or kind) -> the figures of all variants."""
+    command = [args.python, PEER, "--cell", cell, "--pad", "--device", args.device, "--threads", args.threads]
+    command += ["--shapes", *args.shapes] * ("layers" in args.parts) + ["--stacks"] * ("stacks" in args.parts)
+    command += ["--quick"] * args.quick
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        print("recurrent: the peer did not run; only ours are printed", file=sys.stderr)
-        return {}
-    head, *lines = [json.loads(line) for line in done.stdout.splitlines()]
-    print(f"peer      PyTorch {head['torch']}, cuDNN {head['cudnn']}, {head['device']}")
+        print("recurrent: the peer did not run to its end", file=sys.stderr)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    if lines:
+        print("peer      PyTorch {torch}, cuDNN {cudnn}, {device}".format(**lines[0]))
     found = collections.defaultdict(list)
-    for line in lines:
-        found[line.get("padded_from", f"{line['B']},{line['T']},{line['H']}")].append(line)
+    for line in lines[1:]:
+        if "error" in line:
+            print("PyTorch: {kind} {B},{T},{H} {variant} {precision}: {error}".format(**line), file=sys.stderr)
+            continue
+        shape = line.get("padded_from", f"{line['B']},{line['T']},{line['H']}")
+        found[shape if line["kind"] == "layer" else line["kind"]].append(line)
     return found
 
 
@@ -61,43 +92,129 @@ def total(figures):
     return figures["forward_us"] + figures["backward_us"]
 
 
-def print_table(args, precision, mine, theirs):
-    print(f"\n{args.cell}, {precision}, microseconds")
-    print(f"{'B,T,H':14} {'schedule':12} {'forward':>9} {'backward':>9} {'loop/step':>15} {'GEMMs':>8} {'ratio':>6}  peer")
+def peer_text(best, us):
+    if not best:
+        return "      -"
+    padded = f" at {best['B']},{best['T']},{best['H']}" if "padded_from" in best else ""
+    return (f" {total(best) / us:6.2f}  {best['forward_us']:.0f} + {best['backward_us']:.0f}, "
+            f"{best['variant']} {best['precision']}{padded}")
+
+
+def print_layers(args, cell, precision, mine, theirs, exchange_us):
+    print(f"\n{args.device}: {cell}, {precision}, microseconds")
+    print(f"{'B,T,H':14} {'schedule':12} {'forward':>10} {'backward':>10} {'loop/step':>17} {'GEMMs':>9} {'floor':>9} "
+          f"{'ratio':>6}  peer")
     for shape in args.shapes:
         T = int(shape.split(",")[1])
         best = min(theirs.get(shape, []), key=total, default=None)
-        for schedule in SCHEDULES + ("loop",):
-            t = mine.get((shape, schedule))
-            if not t or len(t) < 4:
+        products = mine.get(("products", shape, "loop"), {})
+        for schedule in SCHEDULES:
+            layer, loop = (mine.get((part, shape, schedule), {}) for part in ("layer", "loop"))
+            if len(layer) < 2 or len(loop) < 2:
                 continue
-            forward, backward = t["layer", "forward"], t["layer", "backward"]
-            loops = t["loop", "forward"], t["loop", "backward"]
-            line = (f"{shape:14} {schedule:12} {forward:9.1f} {backward:9.1f} {loops[0] / T:7.2f}{loops[1] / T:8.2f} "
-                    f"{forward + backward - sum(loops):8.1f}")
-            if best:
-                padded = f" at {best['B']},{best['T']},{best['H']}" if "padded_from" in best else ""
-                line += (f" {total(best) / (forward + backward):6.2f}  {best['forward_us']:.0f} + {best['backward_us']:.0f}, "
-                         f"{best['variant']} {best['precision']}{padded}")
-            print(line, flush=True)
+            us = sum(pass_["us"] for pass_ in layer.values())
+            floor = sum(pass_["floor"] for pass_ in layer.values()) + 2 * T * exchange_us
+            gemms = f"{sum(pass_['us'] for pass_ in products.values()):9.1f}" if len(products) == 2 else f"{'-':>9}"
+            print(f"{shape:14} {schedule + '*' * loop['forward']['auto']:12} {layer['forward']['us']:10.1f} "
+                  f"{layer['backward']['us']:10.1f} {loop['forward']['us'] / T:8.2f} {loop['backward']['us'] / T:8.2f} "
+                  f"{gemms} {floor:9.1f}{peer_text(best, us)}", flush=True)
+
+
+def print_stacks(args, cell, precision, mine, theirs):
+    for kind in ("layers", "dropped", "bidirectional"):
+        for (part, shape, of), passes in mine.items():
+            if part != "stack" or of != kind or len(passes) < 2:
+                continue
+            us = sum(pass_["us"] for pass_ in passes.values())
+            best = min(theirs.get(kind, []), key=total, default=None)
+            floor = sum(pass_["floor"] for pass_ in passes.values())
+            print(f"{args.device}: {cell}, {precision}, {kind:14} {shape:12} forward {passes['forward']['us']:10.1f} "
+                  f"backward {passes['backward']['us']:10.1f} floor {floor:9.1f} ratio{peer_text(best, us)}", flush=True)
+
+
+def constants(args):
+    """Prints the figures; returns the shortest exchange among the most blocks, in microseconds."""
+    entries, machine = run_bench(args, "bf16", "^recurrent_constants/", 1)
+    print(f"\n{machine}\nwhat the planner takes for given: measured, assumed, ratio")
+    exchange = {}
+    for entry in entries:
+        name = entry["name"].removeprefix("recurrent_constants/").split("/iterations")[0]
+        row = f"{name:72} {entry['measured']:12.4g}"
+        if "assumed" in entry:
+            row += f" {entry['assumed']:12.4g} {entry['ratio']:7.2f}"
+        print(row, flush=True)
+        match = re.match(r"exchange_watch_one/1x(\d+)_blocks/(\d+)_bytes", name)
+        if match:
+            exchange[-int(match[1]), int(match[2])] = entry["measured"] * 1e-3
+    print("clusters with distributed shared memory, wgmma: not in kernels/base/gpu.h, not measured")
+    return exchange[min(exchange)] if exchange else 0.0
+
+
+def print_planner(checks):
+    """One line per layer: the schedules' times, what auto takes, and whether that was right."""
+    print("\nthe planner: loop forward + backward, measured (predicted over measured); * is what auto takes")
+    right, close, all_predictions = 0, 0, 0
+    for name, schedules in checks.items():
+        fastest = min(us for us, _, _ in schedules.values())
+        chosen = next((us for us, _, auto in schedules.values() if auto), None)
+        good = chosen is not None and chosen <= 1.1 * fastest
+        right += good
+        close += sum(1 / 1.5 <= predicted / us <= 1.5 for us, predicted, _ in schedules.values())
+        all_predictions += len(schedules)
+        cells = (f"{schedule}{'*' if auto else ''} {us:.0f} ({predicted / us:.2f})"
+                 for schedule, (us, predicted, auto) in schedules.items())
+        print(f"{name:30} {'ok   ' if good else 'WRONG'} {', '.join(cells)}")
+    print(f"auto within 10% of the fastest: {right} of {len(checks)} layers ({100 * right / len(checks):.0f}%, target "
+          f"90%); predictions within 1.5x: {close} of {all_predictions} ({100 * close / all_predictions:.0f}%)")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--unroll", type=pathlib.Path, required=True, help=argparse.SUPPRESS)  # ./dev gives it
-    parser.add_argument("--cell", choices=["lstm", "gru", "tanh"], default="lstm")
+    parser.add_argument("--unroll", type=pathlib.Path, default=pathlib.Path("build/models/unroll"),
+                        help="the program; unroll_bench is found beside it")
+    parser.add_argument("--cells", nargs="+", choices=["lstm", "gru", "tanh"], default=["lstm", "gru", "tanh"])
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "tf32", "fp32"], default=["bf16", "tf32", "fp32"])
-    parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="B,T,H")
+    parser.add_argument("--shapes", nargs="+", metavar="B,T,H", help="of those that are built in")
+    parser.add_argument("--parts", nargs="+", choices=["layers", "stacks", "constants"],
+                        default=["layers", "stacks", "constants"])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--threads", type=int, default=2, help="of a CPU")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--min-time", type=float, default=0.02, help="seconds of a repetition")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--python", default=os.environ.get("PYTHON", "python3"))
     args = parser.parse_args()
     args.bench = args.unroll.resolve().parents[1] / "bench" / "unroll_bench"
+    args.shapes = args.shapes or (QUICK_SHAPES if args.quick else SHAPES if args.device == "cuda" else CPU_SHAPES)
+    if args.quick:
+        args.repeats, args.min_time = 2, 0.001
+    exchange_us = 0.0
     if args.device == "cpu":
         args.precisions = ["fp32"]
-    theirs = peers(args)
-    for precision in args.precisions:
-        print_table(args, precision, ours(args, precision), theirs)
+    elif "constants" in args.parts:
+        exchange_us = constants(args)
+    if args.parts == ["constants"]:
+        return
+    with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
+    if not with_peer:
+        print(f"{args.python} has no PyTorch: unroll alone; name an interpreter that has with --python",
+              file=sys.stderr)
+    checks = {}
+    for cell in args.cells:
+        theirs = peers(args, cell) if with_peer else {}
+        for precision in args.precisions:
+            mine, machine = ours(args, cell, precision)
+            print(f"\n{machine}")
+            if "layers" in args.parts:
+                print_layers(args, cell, precision, mine, theirs, exchange_us)
+            print_stacks(args, cell, precision, mine, theirs)
+            for (part, shape, schedule), passes in mine.items():
+                if part == "loop" and len(passes) == 2 and passes["forward"]["predicted"]:
+                    checks.setdefault(f"{cell} {precision} {shape}", {})[schedule] = (
+                        sum(pass_["us"] for pass_ in passes.values()),
+                        sum(pass_["predicted"] for pass_ in passes.values()), passes["forward"]["auto"])
+    if checks:
+        print_planner(checks)
 
 
 if __name__ == "__main__":

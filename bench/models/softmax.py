@@ -2,13 +2,15 @@
 """The output layer with its loss: unroll beside PyTorch, in turn.
 
   ./dev bench softmax [--device cuda] [--precision bf16] [--python PYTHON] [--rounds 3] [--compile] [--shapes N,D,V ..]
+                      [--quick]
 
-Ours are the benchmarks softmax/* of unroll_bench; the peer is bench/peers/torch_softmax.py: F.linear and
-F.cross_entropy, eager and (--compile) compiled, PyTorch's chunked form and Liger's kernels where there are any, with
-the interpreter --python, else $PYTHON, else python3 of the PATH. The floor is three products for training and one for
+Ours are the benchmarks softmax/* of unroll_bench, and output_layer/adaptive; the peer is
+bench/peers/torch_softmax.py: F.linear and F.cross_entropy, eager, as a CUDA graph and (--compile) compiled, PyTorch's
+chunked form and Liger's kernels where there are any, AdaptiveLogSoftmaxWithLoss beside our adaptive softmax of the
+same clusters and targets; with the interpreter --python, else $PYTHON, else python3 of the PATH. The floor is three products for training and one for
 evaluation, at the rate of a large product measured in the same run. Memory is what a pass needs beside its inputs:
-gradients and scratch. The ratio is the fastest peer's time over ours, the median over the rounds. Without PyTorch only
-unroll is measured.
+gradients and scratch. GB/s are the bytes that must move at least. The ratio is the fastest peer's time over ours, the
+median over the rounds. Without PyTorch only unroll is measured. --quick: every step of this at small sizes.
 """
 import argparse
 import collections
@@ -21,37 +23,51 @@ import subprocess
 import sys
 
 PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_softmax.py"
-CASE = re.compile(r"softmax/(\w+)/N(\d+)/D(\d+)/V(\d+)/scratch(\d+)")
+CASE = re.compile(r"(?:softmax|output_layer/(adaptive))/(\w+)/N(\d+)/D(\d+)/V(\d+)(?:/scratch(\d+))?/")
 
 
 def run_unroll(args):
-    """{(shape, pass): (seconds, times the floor, bytes)}, and the line on the machine."""
+    """{(kind, shape, pass): (seconds, times the floor, bytes, bytes per second)}, and the line on the machine."""
     shapes = "|".join("N%s/D%s/V%s" % tuple(shape.split(",")) for shape in args.shapes) or ".*"
-    command = [args.bench, f"--benchmark_filter=^softmax/.*/({shapes})/", "--benchmark_format=json",
-               "--device", args.device, "--precision", args.precision, "--threads", args.threads]
+    pattern = f"^(softmax/.*/({shapes})/" + "|output_layer/adaptive/" * (not args.shapes) + ")"
+    command = [args.bench, f"--benchmark_filter={pattern}", "--benchmark_format=json", "--device", args.device,
+               "--precision", args.precision, "--threads", args.threads,
+               f"--benchmark_min_time={args.min_time}"] + ["--quick"] * args.quick
     done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True)
+    machine = next(line for line in done.stderr.splitlines() if "products at" in line)
+    flops = float(re.search(r"products at ([\d.]+) GFLOP/s", machine)[1]) * 1e9
     rows = {}
     for entry in json.loads(done.stdout)["benchmarks"]:
-        what, N, D, V, scratch = CASE.match(entry["name"]).groups()
+        kind, what, N, D, V, scratch = CASE.match(entry["name"]).groups()
         size = 2 if args.precision == "bf16" else 4
         gradients = 0 if what == "evaluate" else int(N) * int(D) * size + 4 * int(V) * (int(D) + 1)
-        rows[f"{N},{D},{V}", what] = (entry["real_time"] * 1e-6, 1 / entry["peak"], int(scratch) + gradients)
-    return rows, next(line for line in done.stderr.splitlines() if "products at" in line)
+        floor = (2 if what == "evaluate" else 6) * int(N) * int(D) * int(V) / flops
+        seconds = entry["real_time"] * {"ns": 1e-9, "us": 1e-6, "ms": 1e-3}[entry["time_unit"]]
+        # An adaptive softmax works on a part of the words: of the full one's floor it says nothing.
+        rows[kind or "full", f"{N},{D},{V}", what] = (
+            seconds, 0.0 if kind else seconds / floor,
+            int(entry["label"].split()[0]) if kind else int(scratch) + gradients, entry["GB/s"])
+    return rows, machine
 
 
 def run_peer(args, shapes):
-    """{(shape, pass): {variant: (seconds, bytes)}}"""
+    """{(kind, shape, pass): {variant: (seconds, bytes)}}"""
     command = [args.python, PEER, "--device", args.device, "--precision", args.precision, "--threads", args.threads,
-               "--shapes", *shapes] + (["--compile"] if args.compile else [])
-    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True)
+               "--shapes", *sorted({shape for kind, shape in shapes if kind == "full"}),
+               "--adaptive", *sorted({shape for kind, shape in shapes if kind == "adaptive"})]
+    command += ["--compile"] * args.compile
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        print("softmax: the peer did not run to its end", file=sys.stderr)
     rows = collections.defaultdict(dict)
     for line in done.stdout.splitlines():
         entry = json.loads(line)
         if "error" in entry:
             print("PyTorch: %(variant)s, %(shape)s: %(error)s" % entry, file=sys.stderr)
         else:
-            rows[entry["shape"], entry["pass"]][entry["variant"]] = entry["seconds"], entry["memory"]
+            kind = "adaptive" if entry["variant"] == "adaptive" else "full"
+            rows[kind, entry["shape"], entry["pass"]][entry["variant"]] = entry["seconds"], entry["memory"]
     return rows
 
 
@@ -63,9 +79,13 @@ def main():
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--min-time", type=float, default=0.2, help="seconds of a case, ours")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     parser.add_argument("--shapes", nargs="+", default=[], help="of those that are built in: N,D,V")
+    parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.min_time = 1, 0.001
     args.bench = pathlib.Path(args.unroll).resolve().parents[1] / "bench" / "unroll_bench"
     with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
     if not with_peer:
@@ -76,17 +96,21 @@ def main():
         rows, machine = run_unroll(args)
         ours.append(rows)
         if with_peer:
-            theirs.append(run_peer(args, sorted({shape for shape, _ in rows})))
+            theirs.append(run_peer(args, {(kind, shape) for kind, shape, _ in rows}))
         print(f"round {turn + 1} of {args.rounds}: {machine}", file=sys.stderr, flush=True)
-    print("output layer and loss, " + re.sub(r": copies.*", "", machine) + f", {args.rounds} rounds in turn")
-    print(f"{'N,D,V':<18} {'pass':<11} {'ms':>9} {'of floor':>8} {'MB':>7}" +
+    print(f"{args.device}: output layer and loss, " + machine + f", {args.rounds} rounds in turn")
+    print(f"{'':8} {'N,D,V':<17} {'pass':<11} {'ms':>9} {'of floor':>9} {'GB/s':>7} {'MB':>7}" +
           (f" {'ratio':>7}  PyTorch, ms" if with_peer else ""))
-    for shape, what in ours[0]:
-        seconds, floors, memory = (statistics.median(column) for column in zip(*(r[shape, what] for r in ours)))
-        row = f"{shape:<18} {what:<11} {seconds * 1e3:>9.3f} {floors:>7.2f}x {memory / 1e6:>7.0f}"
-        peers = [r[shape, "evaluate" if what == "evaluate" else "train"] for r in theirs]
+    for kind, shape, what in ours[0]:
+        seconds, floors, memory, rate = (
+            statistics.median(column) for column in zip(*(r[kind, shape, what] for r in ours)))
+        of_floor = f"{floors:>8.2f}x" if floors else f"{'-':>9}"
+        row = (f"{kind:8} {shape:<17} {what:<11} {seconds * 1e3:>9.3f} {of_floor} {rate:>7.1f} "
+               f"{memory / 1e6:>7.0f}")
+        peers = [r[kind, shape, "evaluate" if what == "evaluate" else "train"] for r in theirs]
         if peers and all(peers):
-            ratio = statistics.median(min(s for s, _ in p.values()) / r[shape, what][0] for r, p in zip(ours, peers))
+            ratio = statistics.median(
+                min(s for s, _ in p.values()) / r[kind, shape, what][0] for r, p in zip(ours, peers))
             row += f" {ratio:>6.2f}x  " + ", ".join(
                 f"{name} {statistics.median(p[name][0] for p in peers if name in p) * 1e3:.3f}" +
                 (f" in {peers[0][name][1] / 1e6:.0f} MB" if peers[0][name][1] else "") for name in peers[0])

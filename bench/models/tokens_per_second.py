@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Training speed of unroll beside PyTorch's nn.LSTM on the same job, in turn.
 
-  ./dev bench tokens_per_second --data DIR [--recipe zaremba-small ...] [--python PYTHON]
+  ./dev bench tokens_per_second --data DIR [--recipe zaremba-small ...] [--python PYTHON] [--quick]
 
 DIR holds a text of the name *train*, e.g. the Penn Treebank. Each round runs unroll and then the peer
 (bench/peers/torch_lm.py, or torch_awd.py for the recipes awd-lstm.., with the interpreter --python, else $PYTHON,
 else python3 of the PATH); after all rounds the medians and the median ratio of the rounds are printed. Both run the
 same number of steps on the same number of threads; start, reading of the text, warm-up steps, evaluation and saving
-lie outside the timed part. Without PyTorch only unroll is measured.
+lie outside the timed part. Without PyTorch only unroll is measured. --quick: a few steps, one round.
 """
 import argparse
 import json
@@ -80,7 +80,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=20, help="steps before the timed ones, and per interval")
     parser.add_argument("--intervals", type=int, default=4, help="timed intervals of that many steps")
+    parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.warmup, args.intervals, args.recipe = 1, 2, 2, args.recipe[:1]
     text = training_text(args.data)
     with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
     if not with_peer:

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Training speed of PyTorch on the job of the recipes awd-lstm, awd-lstm-mos and awd-lstm-wikitext2.
+"""Training of PyTorch on the job of the recipes awd-lstm, awd-lstm-mos and awd-lstm-wikitext2: its speed, or
+with --epochs the validation perplexity that it comes to.
 
   torch_awd.py --recipe awd-lstm --text FILE [--threads 2] [--device cpu] [--steps 60] [--warmup 20]
                [--precision fp32] [--variant best] [--scale 1]
+  torch_awd.py --recipe awd-lstm --text FILE --valid FILE --epochs 2 [--seed 1] [--widths 200,575,200] ..
 
 The models of Merity, Keskar & Socher 2018 and Yang et al. 2018 from their equations: nn.LSTM per layer with the
 masked recurrent matrix written into its flattened buffer, locked and embedding dropout, activation penalties,
@@ -10,9 +12,15 @@ random chunk lengths with the learning rate scaled by them, one fused SGD, clipp
 On a GPU --variant is eager, graphed (a CUDA graph per length, all captured before the clock starts), compiled
 (torch.compile of the forward pass) or best: all three in turn, the fastest counts. --scale divides all widths,
 for a quick look. Prints one JSON object. Words are counted as unroll counts them.
+
+With --epochs chunks, states and validation are unroll's: an epoch starts from zero states and ends where fewer
+than two rows are left; the validation text is one stream after <eos>, every word of it scored, words that the
+training text does not have as <unk>; the best epoch counts. The mean of the weights does not begin: that is for
+longer trainings than these.
 """
 import argparse
 import json
+import math
 import time
 
 import torch
@@ -37,7 +45,13 @@ def mask(like, shape, p):
 
 
 def locked(x, p):
-    return x * mask(x, (1, *x.shape[1:]), p)
+    return x * mask(x, (1, *x.shape[1:]), p) if p else x
+
+
+def chunk_length(random):
+    """Of the next chunk; beyond five deviations it is cut off, as in unroll."""
+    base = CHUNK if torch.rand((), generator=random) < 0.95 else CHUNK / 2
+    return min(max(5, int(base + 5 * torch.randn((), generator=random))), CHUNK + 25)
 
 
 class Model(nn.Module):
@@ -67,24 +81,31 @@ class Model(nn.Module):
             torch.mul(raw, m, out=rnn.weight_hh_l0.data)
 
     @torch.no_grad()
+    def keep_weights(self):
+        for rnn, raw in zip(self.rnns, self.raw):
+            rnn.weight_hh_l0.data.copy_(raw)
+
+    @torch.no_grad()
     def gather_gradients(self):
         for rnn, raw, m in zip(self.rnns, self.raw, self.masks):
             raw.grad = rnn.weight_hh_l0.grad.mul_(m)
             rnn.weight_hh_l0.grad = None
 
     def forward(self, words, targets, *state):
-        weight, K = self.encoder.weight, self.recipe["mixtures"]
-        kept = mask(weight, (weight.shape[0], 1), P_WORDS)
-        y = locked(nn.functional.embedding(words, weight) * kept[words], self.recipe["p_input"])
+        weight, K, noise = self.encoder.weight, self.recipe["mixtures"], float(self.training)
+        y = nn.functional.embedding(words, weight)
+        if self.training:
+            y = y * mask(weight, (weight.shape[0], 1), P_WORDS)[words]
+        y = locked(y, noise * self.recipe["p_input"])
         carried = []
         for layer, rnn in enumerate(self.rnns):
             if layer:
-                y = locked(y, self.recipe["p_hidden"])
+                y = locked(y, noise * self.recipe["p_hidden"])
             y, (h, c) = rnn(y, (state[2 * layer].to(y.dtype), state[2 * layer + 1].to(y.dtype)))
             carried += [h.detach(), c.detach()]
-        d = locked(y, P_OUTPUT)
+        d = locked(y, noise * P_OUTPUT)
         if K:
-            latent = locked(torch.tanh(self.latent(d)), P_LATENT).view(*d.shape[:2], K, -1)
+            latent = locked(torch.tanh(self.latent(d)), noise * P_LATENT).view(*d.shape[:2], K, -1)
             log_p = torch.log_softmax(nn.functional.linear(latent, weight, self.bias).float(), -1)
             # Only the targets' entries are mixed.
             chosen = log_p.gather(3, targets[:, :, None, None].expand(-1, -1, K, 1)).squeeze(3)
@@ -161,6 +182,39 @@ class Trainer:
         graph.replay()
 
 
+@torch.no_grad()
+def perplexity(model, stream, eos):
+    """Of one stream after <eos>, every word scored once."""
+    model.eval()
+    model.keep_weights()
+    words = torch.cat((torch.tensor([eos], device=stream.device), stream[:-1]))
+    state = [torch.zeros(1, 1, rnn.hidden_size, device=stream.device) for rnn in model.rnns for _ in range(2)]
+    nats = 0.0
+    for at in range(0, len(stream), 500):
+        part = slice(at, at + 500)
+        loss, _, *state = model(words[part, None], stream[part, None], *state)
+        nats += loss.item() * len(stream[part])
+    model.train()
+    return math.exp(nats / len(stream))
+
+
+def train(args, recipe, lanes, valid, vocabulary, eos):
+    torch.manual_seed(args.seed)
+    random = torch.Generator().manual_seed(args.seed)
+    trainer = Trainer(args, recipe, vocabulary, False, False)
+    found = []
+    for _ in range(args.epochs):
+        for state in trainer.state:
+            state.zero_()
+        at, last = 0, len(lanes) - 1
+        while at == 0 or last - at >= 2:
+            T = min(chunk_length(random), last - at)
+            trainer.step(lanes[at:at + T], lanes[at + 1:at + T + 1])
+            at += T
+        found.append(perplexity(trainer.model, valid, eos))
+    return {"valid_ppl": min(found), "epochs": found}
+
+
 def measure(args, recipe, lanes, vocabulary, lengths, variant):
     torch.manual_seed(1)
     trainer = Trainer(args, recipe, vocabulary, variant == "graphed", variant == "compiled")
@@ -198,6 +252,10 @@ def main():
     parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
     parser.add_argument("--warmup", type=int, default=20, help="steps before those")
     parser.add_argument("--scale", type=int, default=1)
+    parser.add_argument("--widths", help="of word vectors, recurrent layers and the last of them: 200,575,200")
+    parser.add_argument("--valid", help="with --epochs: the validation text")
+    parser.add_argument("--epochs", type=int, default=0, help="train so long, and print the best perplexity")
+    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     tf32 = args.precision == "tf32"
@@ -205,16 +263,19 @@ def main():
     recipe = dict(RECIPES[args.recipe])
     for width in ("emb", "hidden", "last"):
         recipe[width] //= args.scale
+    if args.widths:
+        recipe.update(zip(("emb", "hidden", "last"), map(int, args.widths.split(","))))
 
-    stream, vocabulary = read_text(args.text)
-    B = recipe["batch"]
+    stream, ids = read_text(args.text)
+    vocabulary, B = len(ids), recipe["batch"]
     lanes = stream[:len(stream) // B * B].view(B, -1).t().contiguous().to(args.device)
+    if args.epochs:
+        with open(args.valid, encoding="utf-8") as lines:
+            words = [word for line in lines for word in line.split() + ["<eos>"]]
+        valid = torch.tensor([ids[word] if word in ids else ids["<unk>"] for word in words], device=args.device)
+        return print(json.dumps(train(args, recipe, lanes, valid, vocabulary, ids["<eos>"])))
     random = torch.Generator().manual_seed(1)
-    lengths = []
-    for _ in range(args.warmup + args.steps):
-        base = CHUNK if torch.rand((), generator=random) < 0.95 else CHUNK / 2
-        length = int(base + 5 * torch.randn((), generator=random))
-        lengths.append(min(max(5, length), len(lanes) - 1))
+    lengths = [min(chunk_length(random), len(lanes) - 1) for _ in range(args.warmup + args.steps)]
     variants = [args.variant]
     if args.variant == "best":
         variants = ["eager"] if args.device == "cpu" else ["eager", "graphed", "compiled"]

@@ -37,11 +37,11 @@ class Model(nn.Module):
 
 
 def read_text(path):
-    """The ids of all words, most frequent first, <eos> at each line end; and the size of the vocabulary."""
+    """The text as ids, <eos> at each line end; and the ids of all words, most frequent first."""
     with open(path, encoding="utf-8") as lines:
         words = [word for line in lines for word in line.split() + ["<eos>"]]
     ids = {word: i for i, (word, _) in enumerate(collections.Counter(words).most_common())}
-    return torch.tensor([ids[word] for word in words]), len(ids)
+    return torch.tensor([ids[word] for word in words]), ids
 
 
 def main():
@@ -60,7 +60,8 @@ def main():
     tf32 = args.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
-    stream, vocabulary = read_text(args.text)
+    stream, ids = read_text(args.text)
+    vocabulary = len(ids)
     lanes = stream[:len(stream) // batch * batch].view(batch, -1).t().contiguous().to(args.device)
     model = Model(vocabulary, width, dropout, scale).to(args.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)

@@ -16,6 +16,7 @@ import time
 import torch
 
 CLIP, LR = 5.0, 1e-6
+CALLS = 5  # between two events of a GPU
 
 
 def awd_lstm():
@@ -29,7 +30,7 @@ def wide(vocabulary, layers):
     return [(vocabulary, 1024), (vocabulary,)] + layers * [(4096, 1024), (4096, 1024), (4096,), (4096,)]
 
 
-SIZES = {"24M": awd_lstm, "304M": lambda: wide(267735, 4), "820M": lambda: wide(793471, 1)}
+SIZES = {"tiny": lambda: [(507, 24), (507,), (33, 24)], "24M": awd_lstm, "304M": lambda: wide(267735, 4), "820M": lambda: wide(793471, 1)}
 
 
 def optimizer_of(rule, parameters, device, graphed):
@@ -61,15 +62,16 @@ def measure(step, device, repetitions):
         else:
             first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             first.record()
-            step()
+            for _ in range(CALLS):
+                step()
             last.record()
             last.synchronize()
-            times.append(first.elapsed_time(last) * 1e-3)
+            times.append(first.elapsed_time(last) * 1e-3 / CALLS)
     return statistics.median(times)
 
 
 def run(rule, size, args, graphed):
-    parameters = [torch.nn.Parameter(torch.zeros(shape, device=args.device)) for shape in SIZES[size]()]
+    parameters = [torch.nn.Parameter(torch.empty(shape, device=args.device).uniform_(-0.1, 0.1)) for shape in SIZES[size]()]
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter).uniform_(-0.1, 0.1)
     gradients = [parameter.grad for parameter in parameters]

@@ -7,12 +7,31 @@
 
 #include "host/data/random_lengths.h"
 #include "kernels/base/error.h"
+#include "kernels/base/philox.h"
 
 namespace unroll {
+namespace {
+
+// Where lane b of so many rows begins in an epoch, drawn by counter: the same after a resume. In a
+// counter word of its own, apart from lengths of chunks and permutations of sentences.
+int64_t turned_by(uint64_t seed, int64_t epoch, int b, int64_t rows) {
+  constexpr uint32_t kStream = 0x7475726e;
+  const Philox4 r = philox(uint32_t(b), kStream, uint32_t(epoch), uint32_t(epoch >> 32), seed);
+  const uint64_t bits = uint64_t(r.v[0]) << 32 | r.v[1];
+  return int64_t(bits % uint64_t(rows));
+}
+
+}  // namespace
 
 Lanes::Lanes(const Corpus& corpus, int B, int T, LaneForm form, const std::string& name,
-             std::optional<uint64_t> random_seed)
-    : corpus_(corpus), B_(B), T_(T), max_T_(T), form_(form), random_seed_(random_seed) {
+             std::optional<uint64_t> random_seed, std::optional<uint64_t> shuffle_seed)
+    : corpus_(corpus),
+      B_(B),
+      T_(T),
+      max_T_(T),
+      form_(form),
+      random_seed_(random_seed),
+      shuffle_seed_(shuffle_seed) {
   if (B < 1 || T < 1) {
     throw Error(ErrorKind::usage,
                 fmt::format("batch {} and bptt {}: both must be at least 1", B, T));
@@ -90,6 +109,7 @@ void Lanes::fill(int64_t epoch, int64_t k, HostChunk& out) {
   out.epoch = epoch;
   out.index = k;
   out.tokens = 0;
+  if (shuffle_seed_) return fill_turned(epoch, first, out);
   // Lane b predicts the tokens from origin + b * stride on, each from the token before it.
   const int64_t stride = form_ == LaneForm::train ? N / B_ : lane_length_;
   const int64_t origin = form_ == LaneForm::train ? 1 : 0;
@@ -105,6 +125,22 @@ void Lanes::fill(int64_t epoch, int64_t k, HostChunk& out) {
     }
     out.tokens += std::max<int64_t>(0, end - begin);
   }
+}
+
+void Lanes::fill_turned(int64_t epoch, int64_t first, HostChunk& out) const {
+  const int64_t rows = static_cast<int64_t>(corpus_.size()) / B_;
+  for (int b = 0; b < B_; ++b) {
+    const int64_t turn = turned_by(*shuffle_seed_, epoch, b, rows);
+    const auto token = [&](int64_t row) {
+      return corpus_[static_cast<uint64_t>(b * rows + (turn + row) % rows)];
+    };
+    for (int t = 0; t < out.T; ++t) {
+      const size_t at = static_cast<size_t>(t) * static_cast<size_t>(B_) + static_cast<size_t>(b);
+      out.input[at] = token(first + t);
+      out.target[at] = token(first + t + 1);
+    }
+  }
+  out.tokens = int64_t{out.T} * B_;
 }
 
 }  // namespace unroll

@@ -32,8 +32,12 @@ class Lanes : public ChunkSource {
   //
   // With `random_seed` a training corpus is cut into chunks of random length around T instead: one
   // after the other, the last one shorter, and an epoch ends when fewer than two rows remain.
+  //
+  // With `shuffle_seed` every lane of a training corpus is turned at the start of each epoch: a row
+  // s is drawn for it, and it reads rows s, s + 1, .., the last, 0, .., s - 1 (Press 2019,
+  // "Partially Shuffling the Training Data to Improve Language Models").
   Lanes(const Corpus& corpus, int B, int T, LaneForm form, const std::string& name = "the text",
-        std::optional<uint64_t> random_seed = {});
+        std::optional<uint64_t> random_seed = {}, std::optional<uint64_t> shuffle_seed = {});
 
   int64_t chunks(int64_t epoch = 0) const override;
   void fill(int64_t epoch, int64_t k, HostChunk& out) override;
@@ -44,11 +48,12 @@ class Lanes : public ChunkSource {
 
  private:
   int random_length(int64_t epoch, int64_t k, int64_t first) const;
+  void fill_turned(int64_t epoch, int64_t first, HostChunk& out) const;
 
   const Corpus& corpus_;
   int B_, T_, max_T_;
   LaneForm form_;
-  std::optional<uint64_t> random_seed_;
+  std::optional<uint64_t> random_seed_, shuffle_seed_;
   int64_t lane_length_;  // tokens scored per lane, padding included
   int64_t chunks_ = 0;   // of fixed length
   // Random lengths: where the chunks of an epoch begin, as far as they were asked for.

@@ -292,9 +292,19 @@ void Config::validate() const {
   if (mixtures > 0 && softmax != "auto" && softmax != "full")
     usage("mixtures = " + std::to_string(mixtures) + " mixes full softmaxes, and softmax = \"" +
           softmax + "\"; set mixtures = 0, or softmax = \"full\"");
+  for (const auto& [key, value] :
+       {std::pair("label_smoothing", label_smoothing), {"z_loss", z_loss}, {"soft_cap", soft_cap}})
+    if (value > 0 && (mixtures > 0 || (softmax != "auto" && softmax != "full")))
+      usage(std::string(key) + " = " + fmt::format("{}", value) + " is for one full softmax, and " +
+            (mixtures > 0 ? "mixtures = " + std::to_string(mixtures)
+                          : "softmax = \"" + softmax + "\"") +
+            "; set " + key + " = 0, or " + (mixtures > 0 ? "mixtures = 0" : "softmax = \"full\""));
   if (forget_bias != 0 && cell != "lstm")
     usage("forget_bias = " + fmt::format("{}", forget_bias) + " needs cell = \"lstm\", a " + cell +
           " cell has no forget gate; set forget_bias = 0");
+  if (zoneout_c > 0 && cell != "lstm")
+    usage("zoneout_c = " + fmt::format("{}", zoneout_c) + " needs cell = \"lstm\", a " + cell +
+          " cell has no cell state; set zoneout_c = 0");
   for (const auto& [key, rate] : {std::pair("dropout_input", dropout_input),
                                   {"dropout_hidden", dropout_hidden},
                                   {"dropout_output", dropout_output},
@@ -315,6 +325,29 @@ void Config::validate() const {
           (accum > 1 ? "accum = " + std::to_string(accum) + " adds up several; set accum = 1"
                      : "batching = \"" + batching + "\"; set batching = \"stream\"") +
           ", or bptt_random = false");
+  if (partial_shuffle && batching != "stream")
+    usage("partial_shuffle turns the lanes of a stream, and batching = \"" + batching +
+          "\" has none; set batching = \"stream\", or partial_shuffle = false");
+  for (const auto& [key, value] : {std::pair("finetune_adversarial", finetune_adversarial),
+                                   {"finetune_embedding_noise", finetune_embedding_noise}})
+    if (value != -1 && (value < 0 || finetune_epochs == 0))
+      usage(
+          std::string(key) + " = " + fmt::format("{}", value) +
+          (value < 0 ? ", expected 0 or more" : " is for a second phase, and finetune_epochs = 0") +
+          "; set it to -1 to take the main phase's");
+  const double most_adversarial = std::max(adversarial, finetune_adversarial);
+  if (most_adversarial > 0 && mixtures == 0 && softmax != "auto" && softmax != "full")
+    usage("adversarial = " + fmt::format("{}", most_adversarial) +
+          " needs all words, and softmax = \"" + softmax +
+          "\" computes some; set softmax = \"full\", or adversarial = 0");
+  if (most_adversarial > 0 && (label_smoothing > 0 || z_loss > 0 || soft_cap > 0))
+    usage("adversarial = " + fmt::format("{}", most_adversarial) +
+          " moves the words of a plain softmax; set label_smoothing, z_loss and soft_cap to 0, or "
+          "adversarial = 0");
+  if (finetune_lr > 0 && finetune_epochs == 0)
+    usage("finetune_lr = " + fmt::format("{}", finetune_lr) +
+          " is for a second phase, and finetune_epochs = 0; give finetune_epochs, or set "
+          "finetune_lr = 0");
   if (finetune_epochs > 0 && optimizer != "asgd" && optimizer != "nt-asgd")
     usage("finetune_epochs = " + std::to_string(finetune_epochs) +
           " keeps a mean of the weights, and optimizer = \"" + optimizer +

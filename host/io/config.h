@@ -32,17 +32,21 @@ struct Config {
   std::string dropout_kind = "standard";                                // standard | locked
   double dropout_input = -1, dropout_hidden = -1, dropout_output = -1;  // -1: as dropout
   double dropout_embedding = 0, weight_drop = 0;
+  double dropout_recurrent = 0, zoneout_h = 0, zoneout_c = 0;
+  double embedding_noise = 0;  // deviation
   double ar = 0, tar = 0;
   int64_t hidden_last = 0;  // 0: as hidden
   int64_t mixtures = 0;     // 0: one softmax
   double dropout_latent = -1;
+  double adversarial = 0;        // radius, as a share of a word vector's length
   std::string softmax = "auto";  // auto | full | adaptive | sampled | nce | class
   std::string adaptive_cutoffs;  // "4000,20000": where clusters begin; "" chooses
   double div_value = 4;
   bool head_bias = false;
   int64_t samples = 1000;
-  std::string sampler = "log-uniform";  // log-uniform | unigram
-  int64_t classes = 0;                  // 0: the root of the vocabulary's size
+  std::string sampler = "log-uniform";                   // log-uniform | unigram
+  int64_t classes = 0;                                   // 0: the root of the vocabulary's size
+  double label_smoothing = 0, z_loss = 0, soft_cap = 0;  // full softmax; 0: none
   // n-gram model
   int64_t order = 5;
   std::string cutoffs;  // "1,1,2": smallest count kept, by order
@@ -65,11 +69,14 @@ struct Config {
   double lr_factor = 0.25;               // plateau: multiplier
   int64_t patience_lr = 1;  // plateau: validations without a new best before it applies
   int64_t batch = 32, bptt = 35, accum = 1;
-  bool bptt_random = false;  // chunk lengths around bptt
+  bool bptt_random = false;      // chunk lengths around bptt
+  bool partial_shuffle = false;  // lanes begin elsewhere in every epoch
   // stopping; 0 is "no limit"
   int64_t epochs = 10, max_steps = 0;
   int64_t finetune_epochs = 0;  // of a second phase, from the best model; 0: none
-  double max_time = 0;          // seconds
+  double finetune_lr = 0;       // 0: as lr
+  double finetune_embedding_noise = -1, finetune_adversarial = -1;  // -1: as in the main phase
+  double max_time = 0;                                              // seconds
   int64_t patience = 0;
   // reports
   int64_t log_every = 200;  // steps

@@ -73,8 +73,17 @@ std::vector<Setting> make_table() {
      "dropout after the last recurrent layer; -1 is as dropout"},
     {"dropout_embedding", model, K::real, &C::dropout_embedding, 0, 0.99, {}, {"dropoute"},
      "share of words whose vectors are zero for a whole chunk"},
+    {"embedding_noise", model, K::real, &C::embedding_noise, 0, 10, {}, {"gaussian"},
+     "deviation of the normal noise that is added to the word vectors while training"},
     {"weight_drop", model, K::real, &C::weight_drop, 0, 0.99, {}, {"wdrop"},
      "share of recurrent weights set to zero for a whole chunk"},
+    {"dropout_recurrent", model, K::real, &C::dropout_recurrent, 0, 0.99, {}, {"recurrent_dropout"},
+     "share of a layer's units that its own next step does not see, by dropout_kind"},
+    {"zoneout_h", model, K::real, &C::zoneout_h, 0, 0.99, {}, {"zoneout", "z_prob_states"},
+     "share of a layer's units whose output stays what it was one step before; in evaluation the "
+     "mean of both"},
+    {"zoneout_c", model, K::real, &C::zoneout_c, 0, 0.99, {}, {"z_prob_cells"},
+     "the same for the LSTM's cell states"},
     {"ar", model, K::real, &C::ar, 0, 1e6, {}, {"alpha"},
      "activation regularisation: times the mean square of the last layer's dropped output"},
     {"tar", model, K::real, &C::tar, 0, 1e6, {}, {"beta"},
@@ -87,6 +96,9 @@ std::vector<Setting> make_table() {
      "softmaxes that are mixed in the output, each over a vector as wide as emb; 0 is a plain one"},
     {"dropout_latent", model, K::real, &C::dropout_latent, -1, 0.99, {}, {"dropoutl"},
      "mixtures: dropout on their vectors; -1 is as dropout"},
+    {"adversarial", model, K::real, &C::adversarial, 0, 1, {}, {"adversarial_epsilon"},
+     "softmax and mixtures: while training, the true word's vector is moved against the context by "
+     "this share of its length"},
     {"softmax", model, K::choice, &C::softmax, 0, 0,
      {"auto", "full", "adaptive", "sampled", "nce", "class"}, {},
      "output layer: over all words; frequent words first, clusters of rarer ones behind; trained on "
@@ -104,6 +116,15 @@ std::vector<Setting> make_table() {
      "sampled, nce: what they are drawn by, the rank of a word or its count"},
     {"classes", model, K::integer, &C::classes, 0, 1 << 24, {}, {},
      "class: classes of words of about equal frequency; 0 is the root of the vocabulary's size"},
+    {"label_smoothing", model, K::real, &C::label_smoothing, 0, 0.99, {}, {},
+     "full softmax, in training: share of each target that is spread over all words (Szegedy et al. "
+     "2016); losses of training are then those with it, evaluation is without"},
+    {"z_loss", model, K::real, &C::z_loss, 0, 1000, {}, {},
+     "full softmax, in training: times the square of the logarithm of the normaliser, e.g. 1e-4 "
+     "(Chowdhery et al. 2022, PaLM); losses of training are then those with it, evaluation is without"},
+    {"soft_cap", model, K::real, &C::soft_cap, 0, 1e6, {}, {"final_logit_softcapping"},
+     "full softmax, wherever the model is used: scores z become soft_cap tanh(z / soft_cap), e.g. 30 "
+     "(Gemma Team 2024); 0 caps none"},
 
     {"order", ngram, K::integer, &C::order, 1, 16, {}, {}, "longest n-gram, in words"},
     {"cutoffs", ngram, K::text, &C::cutoffs, 0, 0, {}, {"cutoff"},
@@ -161,6 +182,8 @@ std::vector<Setting> make_table() {
      "steps that gradients flow back through"},
     {"bptt_random", optimise, K::boolean, &C::bptt_random, 0, 0, {}, {},
      "chunks of random length: around bptt, one in 20 around half of it, lr scaled by the length"},
+    {"partial_shuffle", optimise, K::boolean, &C::partial_shuffle, 0, 0, {}, {"partial"},
+     "stream: in every epoch each lane begins at a place drawn for it, and ends before it"},
     {"accum", optimise, K::integer, &C::accum, 1, 1 << 20, {}, {},
      "chunks whose gradients are added before one update"},
 
@@ -169,6 +192,12 @@ std::vector<Setting> make_table() {
     {"finetune_epochs", stop, K::integer, &C::finetune_epochs, 0, kMany, {}, {},
      "asgd, nt-asgd: passes of a second phase, from the best model, with the mean from its first "
      "update; it ends early where validation triggers it; 0 is none"},
+    {"finetune_lr", stop, K::real, &C::finetune_lr, 0, 1e6, {}, {},
+     "learning rate of the second phase; 0 is lr"},
+    {"finetune_adversarial", stop, K::real, &C::finetune_adversarial, -1, 1, {}, {},
+     "adversarial of the second phase; -1 is adversarial"},
+    {"finetune_embedding_noise", stop, K::real, &C::finetune_embedding_noise, -1, 10, {}, {},
+     "embedding_noise of the second phase; -1 is embedding_noise"},
     {"max_steps", stop, K::integer, &C::max_steps, 0, kMany, {}, {}, "updates; 0 is no limit"},
     {"max_time", stop, K::duration, &C::max_time, 0, kMany, {}, {},
      "time, e.g. 90s, 10m, 8h, 30d; 0 is no limit"},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <string>
@@ -14,6 +15,12 @@ namespace {
 // Measuring hands out addresses from here on; they are never dereferenced, and not null, because a
 // null view means "not given".
 constexpr uintptr_t kMadeUpBase = Arena::kAlignment;
+
+#if defined(NDEBUG)
+const bool kPoison = std::getenv("UNROLL_POISON") != nullptr;
+#else
+constexpr bool kPoison = true;
+#endif
 
 size_t align_up(size_t bytes) {
   return (std::max<size_t>(bytes, 1) + Arena::kAlignment - 1) / Arena::kAlignment *
@@ -80,9 +87,7 @@ void Arena::release(void* block) noexcept {
   const auto it = taken_.find(size_t(static_cast<char*>(block) - base()));
   if (it == taken_.end()) return;
   size_t offset = it->first, bytes = it->second;
-#if !defined(NDEBUG)
-  if (!measuring_ && device_.kind() == DeviceKind::cpu) std::memset(block, 0xff, bytes);
-#endif
+  if (kPoison && !measuring_ && device_.kind() == DeviceKind::cpu) std::memset(block, 0xff, bytes);
   taken_.erase(it);
   in_use_ -= bytes;
   const auto after = free_.lower_bound(offset);

@@ -3,7 +3,8 @@
 //
 // Best fit over a free list, blocks aligned to 256 bytes. While measuring, addresses are made up
 // and only the high-water mark counts; the slab is then reserved for it. Blocks are reused in
-// stream order: an arena serves one stream. Debug builds fill released blocks with 0xff on the CPU.
+// stream order: an arena serves one stream. On the CPU released blocks are filled with 0xff in debug
+// builds, and in all of them with UNROLL_POISON in the environment.
 #pragma once
 
 #include <cstddef>

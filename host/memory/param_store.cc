@@ -64,6 +64,12 @@ Param ParamStore::add(const std::string& name, int64_t rows, int64_t columns, co
   return {int(entries_.size()) - 1};
 }
 
+void ParamStore::read_by_rows(Param p) {
+  UNROLL_CHECK(!weights_ && !by_rows_ && entries_[size_t(p.index)].columns > 0,
+               "only one matrix, and before the slab is reserved, is said to be read by rows");
+  by_rows_ = p;
+}
+
 Constant ParamStore::add_constant(DType dtype, std::vector<double> values) {
   UNROLL_CHECK(!weights_, "a constant is declared after the slab was reserved");
   const int64_t n = int64_t(values.size());
@@ -78,31 +84,35 @@ bool ParamStore::has(const std::string& name) const {
 
 void ParamStore::lay_out() {
   size_ = shadow_size_ = 0;
-  for (Entry& e : entries_) {
+  const auto place = [&](Entry& e) {
     e.offset = size_;
     size_ += align_up(e.size(), kAlignElements);
-    if (e.columns == 0) continue;  // vectors are read in acc
+    if (e.columns == 0) return;  // vectors are read in acc
     e.shadow_offset = shadow_size_;
     e.shadow_ld = shadow_stride(e.columns);
     shadow_size_ += align_up(e.rows * e.shadow_ld, kAlignElements);
-  }
+  };
+  if (by_rows_) place(entries_[size_t(by_rows_.index)]);
+  without_ = row_param() ? size_ : 0;
+  for (size_t i = 0; i < entries_.size(); ++i)
+    if (int(i) != by_rows_.index) place(entries_[i]);
 }
 
 void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
   act_ = act;
   lay_out();
-  const size_t bytes = size_t(size_) * size_of(acc());
-  weights_ = Buffer(backend.device(), MemoryKind::device, bytes);
-  gradients_ = Buffer(backend.device(), MemoryKind::device, bytes);
-  backend.stream().fill_zero(weights_.data(), bytes);
-  backend.stream().fill_zero(gradients_.data(), bytes);
+  weights_ = Buffer(backend.device(), MemoryKind::device, size_t(size_) * size_of(acc()));
+  gradients_ =
+      Buffer(backend.device(), MemoryKind::device, size_t(size_ - without_) * size_of(acc()));
+  for (const Buffer* slab : {&weights_, &gradients_})
+    backend.stream().fill_zero(slab->data(), slab->bytes());
   if (act == DType::bf16) {
     shadow_ = Buffer(backend.device(), MemoryKind::device, size_t(shadow_size_) * 2);
     backend.stream().fill_zero(shadow_.data(), shadow_.bytes());
     pieces_ = to_device(backend, pieces());
   }
   for (size_t i = 0; i < entries_.size(); ++i) {
-    void* to = at(weights_, entries_[i]);
+    void* to = weight_at(entries_[i]);
     if (acc() == DType::f64)
       initialize<double>(backend.stream(), entries_[i], int(i), seed, to);
     else
@@ -129,13 +139,17 @@ void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
   backend.stream().synchronize();
 }
 
-void* ParamStore::at(const Buffer& slab, const Entry& e) const {
-  return slab.as<char>() + size_t(e.offset) * size_of(acc());
+void* ParamStore::weight_at(const Entry& e) const {
+  return weights_.as<char>() + size_t(e.offset) * size_of(acc());
+}
+void* ParamStore::gradient_at(const Entry& e) const {
+  UNROLL_CHECK(e.offset >= without_, "the gradient of " + e.name + " is kept by rows");
+  return gradients_.as<char>() + size_t(e.offset - without_) * size_of(acc());
 }
 
 View2 ParamStore::weight(Param p) const {
   const Entry& e = entries_[size_t(p.index)];
-  if (act_ != DType::bf16) return view_of(at(weights_, e), acc(), e.rows, e.columns);
+  if (act_ != DType::bf16) return view_of(weight_at(e), acc(), e.rows, e.columns);
   View2 v = view_of(shadow_.as<char>() + e.shadow_offset * 2, DType::bf16, e.rows, e.columns);
   v.ld = e.shadow_ld;
   return v;
@@ -143,23 +157,30 @@ View2 ParamStore::weight(Param p) const {
 View1 ParamStore::vector(Param p) const {
   if (!p) return {};
   const Entry& e = entries_[size_t(p.index)];
-  return view_of(at(weights_, e), acc(), e.rows);
+  return view_of(weight_at(e), acc(), e.rows);
 }
 View2 ParamStore::gradient(Param p) const {
   const Entry& e = entries_[size_t(p.index)];
-  return view_of(at(gradients_, e), acc(), e.rows, e.columns);
+  return view_of(gradient_at(e), acc(), e.rows, e.columns);
 }
 View1 ParamStore::vector_gradient(Param p) const {
   if (!p) return {};
   const Entry& e = entries_[size_t(p.index)];
-  return view_of(at(gradients_, e), acc(), e.rows);
+  return view_of(gradient_at(e), acc(), e.rows);
 }
 View1 ParamStore::constant(Constant c) const {
   const ConstantEntry& e = constants_[size_t(c.index)];
   return view_of(e.on_device.data(), e.dtype, e.n);
 }
 View1 ParamStore::slab() const { return view_of(weights_.data(), acc(), size_); }
-View1 ParamStore::gradient_slab() const { return view_of(gradients_.data(), acc(), size_); }
+View1 ParamStore::gradient_slab() const {
+  return view_of(gradients_.data(), acc(), size_ - without_);
+}
+View2 ParamStore::of_slab(const View1& slab, Param p) const {
+  const Entry& e = entries_[size_t(p.index)];
+  return slab ? view_of(slab.slice(e.offset, e.size()).data, slab.dtype, e.rows, e.columns)
+              : View2{};
+}
 
 View1 ParamStore::shadow() const {
   return shadow_ ? view_of(shadow_.data(), DType::bf16, shadow_size_) : View1{};
@@ -209,21 +230,33 @@ int64_t ParamStore::parameters() const {
 }
 
 size_t ParamStore::bytes(DType act) const {
+  const ParamStore copy = laid_out();
+  return size_t(2 * copy.size_ - copy.without_) * size_of(accumulate_type(act)) +
+         (act == DType::bf16 ? size_t(copy.shadow_size_) * 2 : 0);
+}
+
+size_t ParamStore::slab_bytes(DType act) const {
+  return size_t(laid_out().size_) * size_of(accumulate_type(act));
+}
+
+// The declared weights with their places, before they have memory or beside it.
+ParamStore ParamStore::laid_out() const {
   ParamStore copy;
   copy.entries_ = entries_;
+  copy.by_rows_ = by_rows_;
+  copy.keeps_row_gradient_ = keeps_row_gradient_;
   copy.lay_out();
-  return size_t(copy.size_) * size_of(accumulate_type(act)) * 2 +
-         (act == DType::bf16 ? size_t(copy.shadow_size_) * 2 : 0);
+  return copy;
 }
 
 void ParamStore::read(const Backend& backend, int index, void* to) const {
   const Entry& e = entries_[size_t(index)];
-  backend.stream().copy(to, at(weights_, e), size_t(e.size()) * size_of(acc()));
+  backend.stream().copy(to, weight_at(e), size_t(e.size()) * size_of(acc()));
   backend.stream().synchronize();
 }
 void ParamStore::write(const Backend& backend, int index, const void* from) const {
   const Entry& e = entries_[size_t(index)];
-  backend.stream().copy(at(weights_, e), from, size_t(e.size()) * size_of(acc()));
+  backend.stream().copy(weight_at(e), from, size_t(e.size()) * size_of(acc()));
   backend.stream().synchronize();
 }
 

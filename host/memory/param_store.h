@@ -41,6 +41,15 @@ class ParamStore {
   // Declares a matrix [rows,columns], or a vector of `rows` if columns is 0. Names are PyTorch's.
   Param add(const std::string& name, int64_t rows, int64_t columns, const Init& init);
 
+  // Says that ops read single rows of this matrix only: word vectors that no output layer shares.
+  // One weight may be so; it lies first in the slabs.
+  void read_by_rows(Param p);
+
+  // Before the slabs are reserved: the weight that is read by rows, if there is one, gets no place
+  // in the gradient slab; see Tape::give_row_gradient. For optimisers that leave rows without a
+  // gradient as they are, and one chunk per update.
+  void keep_row_gradient() { keeps_row_gradient_ = true; }
+
   // Declares a constant vector: i32 or u32 as `dtype` says, or f64 for the accumulate type.
   Constant add_constant(DType dtype, std::vector<double> values);
 
@@ -56,11 +65,15 @@ class ParamStore {
   View1 vector_gradient(Param p) const;
   View1 constant(Constant c) const;  // as declared
   View1 slab() const;                // all weights, padding between them zero
-  View1 gradient_slab() const;
-  View1 shadow() const;  // bf16 rows of all matrices; not given unless act() is bf16
+  View1 gradient_slab() const;       // of all weights but the one whose gradient is kept by rows
+  View1 shadow() const;              // bf16 rows of all matrices; not given unless act() is bf16
 
   // Recasts the bf16 shadow from the slab; nothing where there is none.
   void cast_shadow(const Exec& exec) const;
+
+  // The weight whose gradient is kept by rows, or no parameter.
+  Param row_param() const { return keeps_row_gradient_ ? by_rows_ : Param{}; }
+  View2 of_slab(const View1& slab, Param p) const;  // [rows,columns] of a slab like slab()
 
   struct Entry {
     std::string name;
@@ -77,7 +90,8 @@ class ParamStore {
   static Buffer to_device(const Backend& backend, const std::vector<SlabPiece>& pieces);
   static View2 piece_table(const Buffer& table);  // as ops take it
   int64_t parameters() const;                     // without padding
-  size_t bytes(DType act) const;  // of slabs and shadow, once materialised with `act`
+  size_t bytes(DType act) const;       // of slabs and shadow, once materialised with `act`
+  size_t slab_bytes(DType act) const;  // of the slab of weights, or of a slot
   bool has(const std::string& name) const;
 
   // One weight to and from host memory in the accumulate type, row-major; both synchronise.
@@ -86,10 +100,15 @@ class ParamStore {
 
  private:
   void lay_out();
-  void* at(const Buffer& slab, const Entry& e) const;
+  ParamStore laid_out() const;
+  void* weight_at(const Entry& e) const;
+  void* gradient_at(const Entry& e) const;
   DType act_ = DType::f32;
   std::vector<Entry> entries_;
   int64_t size_ = 0, shadow_size_ = 0;  // elements
+  int64_t without_ = 0;  // of them the first, which have no place in the gradient slab
+  Param by_rows_;
+  bool keeps_row_gradient_ = false;
   struct ConstantEntry {
     DType dtype;
     std::vector<double> values;  // empty once they are on the device

@@ -1,12 +1,16 @@
 // x = E[ids]: [T,B] token ids to [T,B,E] vectors; the gradient adds rows of E. With p above 0, and
 // where the tape has noise, whole rows of E are dropped for the chunk and the others scaled. See
-// kernels/embedding and kernels/regularize/row_dropout.h.
+// kernels/embedding and kernels/regularize/row_dropout.h. With `noise` above 0, and in
+// training alone, where the tape records too, normal noise of that deviation is added to what was
+// looked up: kernels/regularize/gaussian_noise.h.
+//
+// Where ParamStore::row_param is E, the gradient is given by rows, see Tape::give_row_gradient.
 #pragma once
 
 #include "host/tape/tape.h"
 
 namespace unroll {
 
-Var embedding(Tape& tape, Param E, const View1& ids, int T, int B, double p = 0);
+Var embedding(Tape& tape, Param E, const View1& ids, int T, int B, double p = 0, double noise = 0);
 
 }  // namespace unroll

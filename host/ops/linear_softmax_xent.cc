@@ -1,11 +1,13 @@
 #include "host/ops/linear_softmax_xent.h"
 
 #include "kernels/elementwise/add.h"
+#include "kernels/heads/adversarial_target.h"
 
 namespace unroll {
 
 Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const View1& target,
-                           const View1& weight, size_t logits_bytes, const XentOptions& options) {
+                           const View1& weight, size_t logits_bytes, const XentOptions& options,
+                           const View1& shift) {
   const View2 rows = x.matrix();
   const View2 weights = tape.params().weight(W);
   const int64_t N = rows.n[0], D = rows.n[1], V = weights.n[0];
@@ -17,9 +19,9 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
                          .target = target,
                          .options = options};
   Tensor dx;
-  if (!tape.mode().record) {
+  if (!tape.mode().record || !tape.mode().noise)
     args.options.label_smoothing = args.options.z_loss = 0;
-  } else {
+  if (tape.mode().record) {
     dx = x.value().like(tape.arena());
     const GradientSink<2> dW = tape.gradient_sink(W);
     const GradientSink<1> db = tape.vector_gradient_sink(b);
@@ -29,6 +31,7 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
     args.db = db.view;
     args.to_db = db.mode;
     args.dloss = weight;
+    args.shift = shift;
   }
   {
     Tensor holder;
@@ -37,6 +40,9 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
                                                                tape.mode().record, logits_bytes));
     linear_softmax_xent(tape.exec(), args);
   }
+  if (args.shift)
+    adversarial_dx(tape.exec(),
+                   {.dx = args.dx, .x = rows, .nll = args.loss, .shift = shift, .dloss = weight});
   tape.record("linear_softmax_xent", [dx, slot = x.slot()](Tape& t) {
     if (!slot->gradient) {
       slot->gradient = dx;

@@ -2,10 +2,12 @@
 
 #include <vector>
 
+#include "host/ops/adversarial_target.h"
 #include "host/ops/dropout.h"
 #include "host/ops/linear_softmax_xent.h"
 #include "kernels/elementwise/bias_act.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/heads/adversarial_target.h"
 #include "kernels/heads/linear_softmax_xent.h"
 #include "kernels/heads/mixture_softmax.h"
 
@@ -96,7 +98,7 @@ Tensor prior_logits(Tape& tape, const MixtureHead& head, const Var& x) {
 }  // namespace
 
 Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, const View1& target,
-                            const View1& weight, size_t logits_bytes) {
+                            const View1& weight, size_t logits_bytes, double adversarial) {
   const Var h = dropout(tape, latent_vectors(tape, head, x), head.dropout, head.locked);
   const int64_t N = x.matrix().n[0], rows = N * head.K;
   const Tensor a = prior_logits(tape, head, x);
@@ -112,6 +114,18 @@ Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, c
   if (!tape.mode().record) {
     mixture_xent(tape.exec(), args);
     return nll;
+  }
+  const Tensor shift = adversarial_shift(tape, h, head.W_o, row_target.view<1>(), adversarial);
+  Tensor moved_nll, moved_loss;
+  if (shift) {
+    mixture_xent(tape.exec(), args);
+    moved_nll = row_nll.like(tape.arena());
+    moved_loss = nll.like(tape.arena());
+    adversarial_loss(
+        tape.exec(),
+        {.loss = moved_nll.view<1>(), .nll = row_nll.view<1>(), .shift = shift.view<1>()});
+    args.nll = moved_nll.view<1>();
+    args.loss = moved_loss.view<1>();
   }
   const Tensor da = tape.tensor(tape.act(), {N, head.K}), dnll = tape.tensor(tape.acc(), {rows});
   args.da = da.matrix();
@@ -134,7 +148,7 @@ Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, c
   });
   // The same losses again, now with each expert's share as the weight of its row.
   linear_softmax_xent(tape, h, head.W_o, head.b_o, row_target.view<1>(), dnll.view<1>(),
-                      logits_bytes);
+                      logits_bytes, {}, shift ? shift.view<1>() : View1{});
   return nll;
 }
 

@@ -24,9 +24,10 @@ struct MixtureHead {
 };
 
 // nll [N]: -log P of each target in nats, 0 where it is negative; `weight` [N] and `logits_bytes`
-// as for linear_softmax_xent.
+// as for linear_softmax_xent. With `adversarial`, eps of adversarial_target.h, the targets of every
+// expert are moved in the gradients, not in nll.
 Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, const View1& target,
-                            const View1& weight, size_t logits_bytes);
+                            const View1& weight, size_t logits_bytes, double adversarial = 0);
 
 // log P of every word after each row of x: [N,V].
 Tensor mixture_log_softmax(Tape& tape, const MixtureHead& head, const Var& x);

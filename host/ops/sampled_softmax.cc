@@ -19,7 +19,7 @@ View2 column_of(const View1& v) { return view_of(v.data, v.dtype, v.n[0], int64_
 void add_rows(Tape& tape, const View2& dE, Accumulate mode, const View2& dy, const View1& ids) {
   Tensor holder;
   const Scratch scratch =
-      tape.scratch(holder, embedding_scratch_bytes(tape.exec(), int(ids.n[0]), int(dE.n[0])));
+      tape.scratch(holder, embedding_scratch_bytes(tape.exec(), dy.dtype, int(ids.n[0]), dy.n[1]));
   embedding_backward(tape.exec(),
                      {.dE = dE, .to_dE = mode, .dy = dy, .ids = ids, .scratch = scratch});
 }

@@ -2,11 +2,14 @@
 
 #include <fnmatch.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <iterator>
 
 #include "kernels/base/error.h"
 #include "kernels/update/clip.h"
 #include "kernels/update/exchange.h"
+#include "kernels/update/update_rows.h"
 
 namespace unroll {
 namespace {
@@ -93,6 +96,17 @@ Optimizer::Optimizer(const Backend& backend, const ParamStore& params,
   for (const ClipGroup& group : groups) clips.push_back(group.clip);
   clips.push_back(-1);
   pieces_ = ParamStore::to_device(backend, pieces);
+  if (const Param by_rows = params.row_param()) {
+    UNROLL_CHECK(
+        leaves_untouched(settings.rule, settings.decay),
+        "the gradient of a weight is kept by rows, and this optimiser moves the others too");
+    const ParamStore::Entry& e = params.entries()[size_t(by_rows.index)];
+    group_ = group_of(groups, e.name);
+    std::vector<SlabPiece> whole;
+    std::copy_if(pieces.begin(), pieces.end(), std::back_inserter(whole),
+                 [&](const SlabPiece& piece) { return piece.offset >= uint64_t(e.size()); });
+    whole_ = ParamStore::to_device(backend, whole);
+  }
   group_first_ = on_device(backend, first);
   clips_ = on_device(backend, clips);
   counts_ = zeros(backend, sizeof(UpdateCounts));
@@ -102,14 +116,19 @@ Optimizer::Optimizer(const Backend& backend, const ParamStore& params,
 }
 
 void Optimizer::update(const Exec& exec, const ParamStore& params, const View1& inputs,
-                       const Scratch& scratch) const {
-  const View2 pieces = ParamStore::piece_table(pieces_);
+                       const Scratch& scratch, const RowGradient& rows) const {
+  const Param by_rows = params.row_param();
+  UNROLL_CHECK(exec.kind == DeviceKind::none || bool(by_rows) == bool(rows),
+               by_rows ? "the gradient that is kept by rows was not given"
+                       : "a gradient by rows is given, and no weight keeps one");
   const View1 scales = all_of<double>(scales_);
   const bool adam = settings_.rule == UpdateRule::adam || settings_.rule == UpdateRule::adamw;
   clip(exec, {.scales = scales,
               .counts = all_of<double>(counts_),
               .g = params.gradient_slab(),
-              .pieces = pieces,
+              .rows = rows,
+              .without = params.slab().n[0] - params.gradient_slab().n[0],
+              .pieces = ParamStore::piece_table(pieces_),
               .group_first = all_of<int32_t>(group_first_),
               .clips = all_of<double>(clips_),
               .inputs = inputs,
@@ -117,20 +136,31 @@ void Optimizer::update(const Exec& exec, const ParamStore& params, const View1& 
               .beta2 = adam ? settings_.beta2 : 0,
               .scratch = scratch});
   const View1 theta = params.slab();
+  const View1 a = view_of(a_.data(), params.acc(), theta.n[0]);
+  const UpdateConstants constants = {.decay = settings_.decay,
+                                     .momentum = settings_.momentum,
+                                     .nesterov = settings_.nesterov,
+                                     .beta1 = settings_.beta1,
+                                     .beta2 = settings_.beta2,
+                                     .eps = settings_.eps};
   unroll::update(exec, {.rule = settings_.rule,
-                        .constants = {.decay = settings_.decay,
-                                      .momentum = settings_.momentum,
-                                      .nesterov = settings_.nesterov,
-                                      .beta1 = settings_.beta1,
-                                      .beta2 = settings_.beta2,
-                                      .eps = settings_.eps},
+                        .constants = constants,
                         .theta = theta,
-                        .a = view_of(a_.data(), params.acc(), theta.n[0]),
+                        .a = a,
                         .b = view_of(b_.data(), params.acc(), theta.n[0]),
                         .g = params.gradient_slab(),
                         .shadow = params.shadow(),
-                        .pieces = pieces,
+                        .pieces = ParamStore::piece_table(by_rows ? whole_ : pieces_),
                         .scales = scales});
+  if (!by_rows) return;
+  update_rows(exec, {.rule = settings_.rule,
+                     .constants = constants,
+                     .theta = params.of_slab(theta, by_rows),
+                     .a = params.of_slab(a, by_rows),
+                     .shadow = params.shadow() ? params.weight(by_rows) : View2{},
+                     .g = rows,
+                     .scales = scales,
+                     .group = group_});
 }
 
 size_t Optimizer::scratch_bytes() const {

@@ -1,5 +1,6 @@
 // An update rule with its slots over the whole weight slab, clipping included: three launches for
-// the whole model, and no host read in between. See kernels/update.
+// the whole model, a fourth for word vectors whose gradient is kept by rows, and no host read in
+// between. See kernels/update.
 #pragma once
 
 #include <string>
@@ -9,6 +10,7 @@
 #include "host/io/config.h"
 #include "host/memory/buffer.h"
 #include "host/memory/param_store.h"
+#include "kernels/base/row_gradient.h"
 #include "kernels/update/update.h"
 
 namespace unroll {
@@ -35,15 +37,22 @@ struct OptimizerSettings {
 // Error for clip_groups that cannot be read.
 OptimizerSettings optimizer_settings(const Config& config);
 
+// Whether the gradient of word vectors may be kept by rows, and is smaller so: the rule leaves words
+// alone that a chunk does not have, an update is of one chunk, and chunks have fewer tokens than
+// there are words. For ParamStore::keep_row_gradient.
+bool keeps_row_gradient(const Config& config, int64_t words);
+
 class Optimizer {
  public:
-  // Throws a usage Error where a clip group holds no weight.
+  // Throws a usage Error where a clip group holds no weight, and an Error where a gradient is kept by
+  // rows and the rule moves the others, too.
   Optimizer(const Backend& backend, const ParamStore& params, const OptimizerSettings& settings);
 
   // Clips and updates. Reads learning rate and clip from `inputs` (UpdateInputs, f64, on the
-  // device); writes the weights and, for bf16, their shadow. scratch: scratch_bytes().
+  // device); writes the weights and, for bf16, their shadow. scratch: scratch_bytes(). `rows` is the
+  // gradient of params.row_param(), if there is such a weight.
   void update(const Exec& exec, const ParamStore& params, const View1& inputs,
-              const Scratch& scratch) const;
+              const Scratch& scratch, const RowGradient& rows = {}) const;
   size_t scratch_bytes() const;
   // [1] f64 on the device: squared norm of the whole gradient of the last update, before clipping.
   View1 norm2() const;
@@ -63,6 +72,8 @@ class Optimizer {
  private:
   OptimizerSettings settings_;
   Buffer a_, b_, counts_, scales_, pieces_, group_first_, clips_;
+  Buffer whole_;       // pieces of the weights whose gradient is in the slab
+  int64_t group_ = 0;  // of the weight whose gradient is kept by rows
 };
 
 }  // namespace unroll

@@ -32,6 +32,11 @@ ClipGroup group_of(const std::string& text) {
 
 }  // namespace
 
+bool keeps_row_gradient(const Config& config, int64_t words) {
+  return leaves_untouched(rule_of(config.optimizer), config.weight_decay) && config.accum == 1 &&
+         config.batch * config.bptt < words;
+}
+
 OptimizerSettings optimizer_settings(const Config& config) {
   OptimizerSettings s;
   s.rule = rule_of(config.optimizer);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "kernels/base/error.h"
+
 namespace unroll {
 
 Var::Var(Tensor value, bool needs_gradient) : value_(std::move(value)) {
@@ -51,6 +53,17 @@ GradientSink<2> Tape::gradient_sink(Param p) { return {params_.gradient(p), firs
 GradientSink<1> Tape::vector_gradient_sink(Param p) {
   if (!p) return {};
   return {params_.vector_gradient(p), first_or_add(p)};
+}
+void Tape::give_row_gradient(Param p, Tensor words, Tensor rows) {
+  UNROLL_CHECK(first_or_add(p) == Accumulate::overwrite,
+               "the gradient of " + params_.entries()[size_t(p.index)].name +
+                   " is kept by rows, and there is one already: of another op, or of another chunk "
+                   "of this update; ParamStore::keep_row_gradient is for one");
+  row_words_ = std::move(words);
+  rows_ = std::move(rows);
+}
+RowGradient Tape::row_gradient() const {
+  return rows_ ? RowGradient{row_words_.view<1>(), rows_.matrix()} : RowGradient{};
 }
 
 void Tape::backward() {

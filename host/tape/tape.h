@@ -16,7 +16,8 @@
 #include "host/memory/param_store.h"
 #include "host/memory/tensor.h"
 #include "kernels/base/exec.h"
-#include "kernels/elementwise/dropout.h"
+#include "kernels/base/mask_key.h"
+#include "kernels/base/row_gradient.h"
 
 namespace unroll {
 
@@ -86,6 +87,10 @@ class Tape {
   Tensor gradient(const std::shared_ptr<Var::Slot>& slot) const;
   GradientSink<2> gradient_sink(Param p);
   GradientSink<1> vector_gradient_sink(Param p);
+  // For ParamStore::row_param() alone, whose gradient has no place in the slab: one op gives it, in
+  // memory of the tape. Throws Error where there is another one, or one of an earlier chunk.
+  void give_row_gradient(Param p, Tensor words, Tensor rows);
+  RowGradient row_gradient() const;  // not given without one
 
   // Runs the records from last to first and empties the tape.
   void backward();
@@ -106,6 +111,7 @@ class Tape {
   uint32_t next_mask_ = 0;
   std::vector<Record> records_;
   std::vector<bool> param_written_;
+  Tensor row_words_, rows_;
 };
 
 // Where the gradient of a value collects; it outlives the value and knows its shape.

@@ -103,7 +103,7 @@ void require_memory(const Backend& backend, const MemoryEstimate& e) {
 
 void require_weights(const Device& device, const ParamStore& params, DType act, int slots) {
   const size_t weights = params.bytes(act);
-  const size_t slab = params.bytes(accumulate_type(act)) / 2;
+  const size_t slab = params.slab_bytes(act);
   const size_t need = weights + size_t(slots) * slab, free = device.free_memory_bytes();
   if (need > free)
     refuse(device, need, free,

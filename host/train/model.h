@@ -20,6 +20,7 @@ struct Chunk {
   View1 keep;       // [B]    i32: 1 carries the state in, 0 starts from zero
   size_t logits_bytes = size_t(256) << 20;  // how much memory logits may take
   std::vector<int64_t> room{};  // for rows of each cluster of words; empty: for all rows in each
+  bool finetuning = false;      // of the second phase, whose regularisers may have other strengths
 };
 
 class LanguageModel {

@@ -46,6 +46,7 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   Chunk chunk = inputs_.chunk(key.T, key.B, key.has_lengths);
   chunk.logits_bytes = options_.logits_bytes;
   chunk.room = key.room;
+  chunk.finetuning = key.finetuning;
   const bool training = key.kind == Kind::train;
   const Mode mode = training ? Mode::training() : Mode{key.record, key.noise};
   Tape tape(exec, arena_, params_, mode, inputs_.mask_counter(), !key.first);
@@ -75,7 +76,7 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   if (training && key.last) {
     Tensor holder;
     const Scratch scratch = tape.scratch(holder, optimizer_->scratch_bytes());
-    optimizer_->update(exec, params_, inputs_.update_inputs(), scratch);
+    optimizer_->update(exec, params_, inputs_.update_inputs(), scratch, tape.row_gradient());
   }
   append_figures(exec, nll, chunk, training && key.last);
 }
@@ -125,7 +126,7 @@ void Scheduler::train(const HostChunk& chunk, const State& state, const StepScal
   if (issued_ - read_ == kRing) drain();
   inputs_.send(backend_, chunk, scalars);
   run({Kind::train, chunk.T, chunk.B, !chunk.lengths.empty(), first, last, state.memory().data(),
-       false, false, nullptr, model_.room(chunk.target)},
+       false, false, nullptr, model_.room(chunk.target), scalars.finetuning},
       state);
   ++issued_;
 }

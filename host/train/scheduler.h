@@ -97,6 +97,7 @@ class Scheduler {
     bool record = false, noise = false;  // of a score
     ScoreHook* hook = nullptr;
     std::vector<int64_t> room{};  // as the model gives it for the chunk's targets
+    bool finetuning = false;
     auto operator<=>(const Key&) const = default;
   };
   struct Program {

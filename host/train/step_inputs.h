@@ -20,8 +20,9 @@ namespace unroll {
 struct StepScalars {
   UpdateInputs update{};  // learning rate, clip, whether the update is averaged
   uint64_t seed = 0;
-  uint64_t mask_step = 0;  // distinct for every step that draws masks
-  double weight = 1;       // of each scored token in the objective
+  uint64_t mask_step = 0;   // distinct for every step that draws masks
+  double weight = 1;        // of each scored token in the objective
+  bool finetuning = false;  // which phase's regularisers the model takes: Chunk::finetuning
 };
 
 class StepInputs {

@@ -95,10 +95,11 @@ std::unique_ptr<ChunkSource> Trainer::training_source() const {
     options.seed = uint64_t(config_.seed);
     return std::make_unique<Sentences>(*s_.data.train, options);
   }
-  std::optional<uint64_t> random_lengths;
-  if (config_.bptt_random) random_lengths = uint64_t(config_.seed);
+  const auto drawn_if = [&](bool yes) {
+    return yes ? std::optional<uint64_t>(config_.seed) : std::nullopt;
+  };
   return std::make_unique<Lanes>(*s_.data.train, B, T, LaneForm::train, "the training text",
-                                 random_lengths);
+                                 drawn_if(config_.bptt_random), drawn_if(config_.partial_shuffle));
 }
 
 std::unique_ptr<ChunkSource> Trainer::evaluation_source(const Corpus& corpus, int lanes,
@@ -114,7 +115,9 @@ std::unique_ptr<ChunkSource> Trainer::evaluation_source(const Corpus& corpus, in
 }
 
 double Trainer::rate() const {
-  return learning_rate(config_, state_.epoch - state_.phase_epoch) * state_.lr_factor;
+  const bool own = state_.finetuning && config_.finetune_lr > 0;
+  const double share = own ? config_.finetune_lr / config_.lr : 1;
+  return learning_rate(config_, state_.epoch - state_.phase_epoch) * share * state_.lr_factor;
 }
 
 void Trainer::resume() {
@@ -137,6 +140,7 @@ void Trainer::train_chunk() {
     scalars.update.lr *= double(chunk_.T) / double(config_.bptt);
   scalars.seed = uint64_t(config_.seed);
   scalars.mask_step = uint64_t(state_.mask_step);
+  scalars.finetuning = state_.finetuning;
   // The objective sums over time and averages over lanes, or averages over both (recipe key
   // `loss`).
   scalars.weight = 1.0 / (config_.loss == "sum_time" ? double(chunk_.B)

@@ -113,7 +113,6 @@ class Trainer {
   bool validate();
   void roll_back(const std::string& why);
   void save();
-  bool triggered(double loss) const;
   void begin_averaging();
   bool main_phase_over() const;
   void begin_finetuning();

@@ -1,11 +1,11 @@
 // Where training stands: validation, the mean of the weights, fine-tuning, saved states and the way
 // back to them.
-#include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include <fmt/format.h>
 
+#include "host/optim/nonmonotone.h"
 #include "host/train/trainer.h"
 #include "host/train/weights_file.h"
 #include "kernels/base/error.h"
@@ -63,22 +63,13 @@ bool Trainer::validate() {
     }
   }
   log_validation(loss, best, now() - start);
-  const bool trigger = triggered(loss);
+  const bool trigger = nonmonotone(state_.validations, loss, config_.nonmono);
   state_.validations.push_back(loss);
   if (trigger && state_.finetuning)
     state_.finetuned = true;
   else if (trigger && config_.optimizer == "nt-asgd" && !state_.averaging)
     begin_averaging();
   return true;
-}
-
-// The non-monotone criterion: worse than the best of all validations of this phase but the
-// `nonmono` ones just before this one. Merity, Keskar & Socher 2018, algorithm 1, as the authors'
-// code has it: the index in the printed algorithm is off.
-bool Trainer::triggered(double loss) const {
-  const auto& before = state_.validations;
-  if (int64_t(before.size()) <= config_.nonmono) return false;
-  return loss > *std::min_element(before.begin(), before.end() - config_.nonmono);
 }
 
 void Trainer::begin_averaging() {

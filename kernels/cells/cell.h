@@ -13,7 +13,8 @@
 //   };
 //
 // Wx[G] and Rh[G] are this unit's pre-activations, biases added: W x_t + b_W and R h_tm1 + b_R.
-// s = {h, c}. ds_tm1[0] is only the direct path to h_tm1; the path through R is the schedule's.
+// s = {h, c}. ds_tm1[0] is only the direct path to h_tm1; the path through R is the schedule's. Of
+// s_t backward reads only the last state, so that zoneout (recurrent/loop_noise.h) keeps one.
 // A cell is templated on the number type: float and double to compute, complex to check
 // derivatives.
 #pragma once

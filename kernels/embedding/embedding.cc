@@ -3,8 +3,19 @@
 
 #include "kernels/base/dims.h"
 #include "kernels/base/dispatch.h"
+#include "kernels/embedding/sorted_terms.h"
 
 namespace unroll {
+namespace {
+
+void check_scratch(const char* op, const Exec& exec, const View2& dy, const Scratch& scratch) {
+  const size_t needed = embedding_scratch_bytes(exec, dy.dtype, int(dy.n[0]), dy.n[1]);
+  UNROLL_CHECK(scratch.bytes >= needed,
+               std::string(op) + ": scratch holds " + std::to_string(scratch.bytes) +
+                   " bytes, embedding_scratch_bytes asks for " + std::to_string(needed));
+}
+
+}  // namespace
 
 void embedding_forward(const Exec& exec, const EmbeddingForward& args) {
   if (exec.kind == DeviceKind::none) return;
@@ -23,19 +34,25 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
   check_shape("embedding_backward", "dE", args.dE, "[V,D]", {V, D}, accumulate_type(act));
   check_shape("embedding_backward", "ids", args.ids, "[N]", {N}, DType::i32);
   check_shape("embedding_backward", "dy", args.dy, "[N,D]", {N, D}, act);
-  const size_t needed = embedding_scratch_bytes(exec, int(N), int(V));
-  UNROLL_CHECK(args.scratch.bytes >= needed,
-               "embedding_backward: scratch holds " + std::to_string(args.scratch.bytes) +
-                   " bytes, embedding_scratch_bytes asks for " + std::to_string(needed));
+  check_scratch("embedding_backward", exec, args.dy, args.scratch);
   dispatch<cpu::embedding_backward, cuda::embedding_backward>(exec, args);
 }
 
-size_t embedding_scratch_bytes(const Exec& exec, int N, int V) {
-  // A measuring run on behalf of CUDA carries its BLAS handle.
-  if constexpr (kBuiltWithCuda) {
-    if (exec.kind == DeviceKind::cuda || exec.blas) return cuda::embedding_scratch_bytes(N, V);
-  }
-  return (size_t(V) + 1 + size_t(N)) * sizeof(uint32_t);  // counting sort on the CPU
+void embedding_rows_backward(const Exec& exec, const EmbeddingRowsBackward& args) {
+  if (exec.kind == DeviceKind::none) return;
+  const char* op = "embedding_rows_backward";
+  const int64_t N = args.ids.n[0], D = args.dy.n[1];
+  const DType act = args.dy.dtype;
+  check_shape(op, "dE.rows", args.dE.rows, "[N,D]", {N, D}, accumulate_type(act));
+  check_shape(op, "dE.words", args.dE.words, "[N]", {N}, DType::u32);
+  check_shape(op, "ids", args.ids, "[N]", {N}, DType::i32);
+  check_shape(op, "dy", args.dy, "[N,D]", {N, D}, act);
+  check_scratch(op, exec, args.dy, args.scratch);
+  dispatch<cpu::embedding_rows_backward, cuda::embedding_rows_backward>(exec, args);
+}
+
+size_t embedding_scratch_bytes(const Exec& exec, DType act, int N, int64_t D) {
+  return EmbeddingScratch(exec, act, N, D).bytes;
 }
 
 }  // namespace unroll

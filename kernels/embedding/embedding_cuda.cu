@@ -4,6 +4,7 @@
 #include "kernels/base/device_algorithms.h"
 #include "kernels/elementwise/row_tiles.cuh"
 #include "kernels/embedding/embedding.h"
+#include "kernels/embedding/sorted_terms.h"
 
 namespace unroll::cuda {
 namespace {
@@ -32,59 +33,32 @@ void clear_kernel(View<float, 2> y) {
 
 constexpr int kKeyThreads = 256;
 
-// Padding gets key V, so that it is sorted behind every word.
 GPU_KERNEL_BOUNDS(kKeyThreads, 1)
-void sort_keys_kernel(uint32_t* keys, uint32_t* positions, const int32_t* ids, int N, int V) {
+void sort_keys_kernel(uint32_t* keys, uint32_t* positions, const int32_t* ids, int N, uint32_t V) {
   const int n = int(blockIdx.x) * kKeyThreads + int(threadIdx.x);
   if (n >= N) return;
-  keys[n] = ids[n] < 0 ? uint32_t(V) : uint32_t(ids[n]);
+  keys[n] = ids[n] < 0 ? V : uint32_t(ids[n]);
   positions[n] = uint32_t(n);
 }
 
-// The terms of the gradient, sorted by word: entry i is row positions[i] of dy, for word keys[i].
+// The terms of the gradient, sorted by word: term i is row order[i] of dy, for word words[i].
 template <class T>
 struct Terms {
-  View<float, 2> dE;
+  View<float, 2> to;
   View<const T, 2> dy;
-  const uint32_t* keys;
-  const uint32_t* positions;
-  int N, V;
-  bool add;
+  const uint32_t *words, *order;
+  View<float, 2> partial;  // of groups behind a word's first: row i / kTermGroup of the one at i
+  int N;
+  uint32_t V;
+  bool add, by_place;  // rows of `to` stand by word, or by the place of a word's first term
 };
 
-// A word's terms are a run of equal keys. Runs of up to kShortRun terms are a warp's work, longer
-// ones a block's, so that the most frequent words do not hold up the rest.
-constexpr int kShortRun = 32;
+static_assert(kTermGroup == gpu::kWarp, "a ballot counts the terms of a group");
 constexpr int kStrip = 4;  // columns of a lane
-// Warps that share a long run: the most frequent word of a text, one token in sixteen, has about a
-// thousand terms in the largest chunks, of which each warp then adds 64.
-constexpr int kLongWarps = 16;
 
-// Sum of terms first .. last-1 at columns column .. column+W-1, in order, four loads under way.
-template <int W, class T>
-GPU_DEVICE void sum_terms(const Terms<T>& terms, int first, int last, int64_t column,
-                          float (&sum)[W]) {
-#pragma unroll
-  for (int k = 0; k < W; ++k) sum[k] = 0;
-#pragma unroll 4
-  for (int i = first; i < last; ++i) {
-    float v[W];
-    load_as_float<W>(terms.dy.row(terms.positions[i]) + column, v);
-#pragma unroll
-    for (int k = 0; k < W; ++k) sum[k] += v[k];
-  }
-}
-
-template <int W, class T>
-GPU_DEVICE void write_sum(const Terms<T>& terms, uint32_t word, int64_t column, float (&sum)[W]) {
-  float* to = terms.dE.row(word) + column;
-  if (terms.add) {
-    float old[W];
-    load_as_float<W>(to, old);
-#pragma unroll
-    for (int k = 0; k < W; ++k) sum[k] = old[k] + sum[k];
-  }
-  store_from_float<W>(to, sum);
+template <class T>
+GPU_DEVICE float* row_of(const Terms<T>& terms, int first) {
+  return terms.to.row(terms.by_place ? int64_t(first) : int64_t(terms.words[first]));
 }
 
 // f(column, Width<W>) for the strip of columns of this lane in column tile blockIdx.y.
@@ -99,93 +73,134 @@ GPU_DEVICE void on_lane_columns(int64_t D, F f) {
   }
 }
 
-// Warp i takes the run that begins at term i, if one does and it is short.
+// Warp i takes the group that begins at term i, if one does.
 template <class T, int N>
 GPU_KERNEL_BOUNDS(kTileThreads, 1)
-void short_runs_kernel(Terms<T> terms) {
+void group_sums_kernel(Terms<T> terms) {
   const int lane = int(threadIdx.x) % gpu::kWarp;
-  const int first = int(blockIdx.x) * kTileRows + int(threadIdx.x) / gpu::kWarp;
-  if (first >= terms.N) return;
-  const uint32_t word = terms.keys[first];
-  const bool begins = first == 0 || terms.keys[first - 1] != word;
-  const int probe = first + 1 + lane;
-  const bool same = probe < terms.N && terms.keys[probe] == word;
-  const uint32_t others = ~gpu::ballot(gpu::kFullMask, same);
-  if (!begins || word == uint32_t(terms.V) || others == 0) return;
+  const int i = int(blockIdx.x) * kTileRows + int(threadIdx.x) / gpu::kWarp;
+  if (i >= terms.N) return;
+  const uint32_t word = terms.words[i];
+  if (word >= terms.V) return;
+  const bool first = i == 0 || terms.words[i - 1] != word;
+  if (!first) {
+    // One word a group before: only then may the word's first term be a multiple of a group away.
+    if (i < kTermGroup || terms.words[i - kTermGroup] != word) return;
+    if ((i - place_of(terms.words, 0, i - kTermGroup, word)) % kTermGroup != 0) return;
+  }
+  const int probe = i + 1 + lane;
+  const uint32_t others =
+      ~gpu::ballot(gpu::kFullMask, probe < terms.N && terms.words[probe] == word);
   int length = 1;
-  while (!(others >> (length - 1) & 1u)) ++length;
-  on_lane_columns<N>(terms.dE.n[1], [&](int64_t column, auto width) {
+  while (length < kTermGroup && !(others >> (length - 1) & 1u)) ++length;
+  float* to = first ? row_of(terms, i) : terms.partial.row(i / kTermGroup);
+  on_lane_columns<N>(terms.dy.n[1], [&](int64_t column, auto width) {
     constexpr int W = decltype(width)::value;
-    float sum[W];
-    sum_terms<W>(terms, first, first + length, column, sum);
-    write_sum<W>(terms, word, column, sum);
+    float sum[W] = {};
+#pragma unroll 4
+    for (int j = i; j < i + length; ++j) {
+      float v[W];
+      load_as_float<W>(terms.dy.row(terms.order[j]) + column, v);
+#pragma unroll
+      for (int k = 0; k < W; ++k) sum[k] += v[k];
+    }
+    if (first && terms.add) {
+      float old[W];
+      load_as_float<W>(to + column, old);
+#pragma unroll
+      for (int k = 0; k < W; ++k) sum[k] = old[k] + sum[k];
+    }
+    store_from_float<W>(to + column, sum);
   });
 }
 
-// Block i takes the long run that begins among terms i kShortRun .. (i+1) kShortRun - 1: there is
-// at most one. Each warp adds an equal part of the run; the parts are then added in order.
+// Warp i takes the word of more than a group that begins among terms i kTermGroup ..
+// (i+1) kTermGroup - 1: there is at most one.
 template <class T, int N>
-GPU_KERNEL_BOUNDS(kLongWarps* gpu::kWarp, 1)
-void long_runs_kernel(Terms<T> terms) {
-  GPU_SHARED(part, float[kLongWarps][gpu::kWarp * kStrip]);
-  const int lane = int(threadIdx.x) % gpu::kWarp, warp = int(threadIdx.x) / gpu::kWarp;
-  const int candidate = int(blockIdx.x) * kShortRun + lane;
+GPU_KERNEL_BOUNDS(kTileThreads, 1)
+void join_groups_kernel(Terms<T> terms) {
+  const int lane = int(threadIdx.x) % gpu::kWarp;
+  const int window = int(blockIdx.x) * kTileRows + int(threadIdx.x) / gpu::kWarp;
+  const int candidate = window * kTermGroup + lane;
   bool is_long = false;
-  if (candidate + kShortRun < terms.N) {
-    const uint32_t word = terms.keys[candidate];
-    is_long = word != uint32_t(terms.V) && terms.keys[candidate + kShortRun] == word &&
-              (candidate == 0 || terms.keys[candidate - 1] != word);
+  if (candidate + kTermGroup < terms.N) {
+    const uint32_t word = terms.words[candidate];
+    is_long = word < terms.V && terms.words[candidate + kTermGroup] == word &&
+              (candidate == 0 || terms.words[candidate - 1] != word);
   }
   const uint32_t found = gpu::ballot(gpu::kFullMask, is_long);
-  if (found == 0) return;  // the same for all warps
+  if (found == 0) return;
   int offset = 0;
   while (!(found >> offset & 1u)) ++offset;
-  const int first = int(blockIdx.x) * kShortRun + offset;
-  const uint32_t word = terms.keys[first];
-  int last = first + kShortRun + 1, end = terms.N;  // the run's end lies in [last, end]
-  while (last < end) {
-    const int middle = last + (end - last) / 2;
-    if (terms.keys[middle] == word)
-      last = middle + 1;
-    else
-      end = middle;
-  }
-  const int each = (last - first + kLongWarps - 1) / kLongWarps;
-  const int from = first + warp * each, to = from + each < last ? from + each : last;
-  on_lane_columns<N>(terms.dE.n[1], [&](int64_t column, auto width) {
+  const int first = window * kTermGroup + offset;
+  const int end = int(place_of(terms.words, first, terms.N, uint64_t(terms.words[first]) + 1));
+  float* to = row_of(terms, first);
+  on_lane_columns<N>(terms.dy.n[1], [&](int64_t column, auto width) {
     constexpr int W = decltype(width)::value;
     float sum[W];
-    sum_terms<W>(terms, from, to, column, sum);
-    float* mine = &part[warp][column % (gpu::kWarp * N)];
+    load_as_float<W>(to + column, sum);
+#pragma unroll 8
+    for (int i = first + kTermGroup; i < end; i += kTermGroup) {
+      float v[W];
+      load_as_float<W>(terms.partial.row(i / kTermGroup) + column, v);
 #pragma unroll
-    for (int k = 0; k < W; ++k) mine[k] = sum[k];
+      for (int k = 0; k < W; ++k) sum[k] += v[k];
+    }
+    store_from_float<W>(to + column, sum);
   });
-  gpu::sync_threads();
-  if (warp == 0)
-    on_lane_columns<N>(terms.dE.n[1], [&](int64_t column, auto width) {
-      constexpr int W = decltype(width)::value;
-      float sum[W] = {};
-      for (int w = 0; w < kLongWarps; ++w)
-#pragma unroll
-        for (int k = 0; k < W; ++k) sum[k] += part[w][column % (gpu::kWarp * N) + k];
-      write_sum<W>(terms, word, column, sum);
-    });
 }
 
-// What the backward pass keeps in its scratch.
-struct Layout {
-  size_t keys, positions, sorted_keys, sorted_positions, sort, bytes;  // offsets, and the whole
+// The gradient of `ids` [N] into `to`; `words` [N] get the sorted ids.
+struct Gradient {
+  View2 to, dy;
+  View1 ids;
+  int64_t V;
+  uint32_t* words;
+  bool add, by_place;
 };
-Layout layout_of(int N) {
-  const auto align = [](size_t bytes) { return (bytes + 255) / 256 * 256; };
-  const size_t array = align(size_t(N) * sizeof(uint32_t));
-  return {0, array, 2 * array, 3 * array, 4 * array, 4 * array + sort_pairs_scratch_bytes(N)};
-}
+void add_terms(const Exec& exec, const Gradient& g, const EmbeddingScratch& at, char* scratch) {
+  const int N = int(g.ids.n[0]);
+  const int64_t D = g.dy.n[1];
+  if (N == 0 || D == 0) return;
+  const auto array = [&](size_t offset) { return reinterpret_cast<uint32_t*>(scratch + offset); };
+  gpu::Launch keys;
+  keys.grid.x = unsigned((N + kKeyThreads - 1) / kKeyThreads);
+  keys.block.x = kKeyThreads;
+  gpu::launch(sort_keys_kernel, keys, exec.stream, array(at.keys), array(at.positions),
+              static_cast<const int32_t*>(g.ids.data), N, uint32_t(g.V));
+  cuda::sort_pairs(exec, {.keys_out = view_of(g.words, N),
+                          .values_out = view_of(array(at.order), N),
+                          .keys_in = view_of(array(at.keys), N),
+                          .values_in = view_of(array(at.positions), N),
+                          .key_bits = embedding_key_bits(g.V),
+                          .scratch = {scratch + at.sort, at.bytes - at.sort}});
+  View2 partial = view_of(scratch + at.partial, DType::f32, EmbeddingScratch::partial_rows(N), D);
+  partial.ld = EmbeddingScratch::partial_stride(D);
 
-int bits_of(int V) {
-  int bits = 1;
-  while (bits < 31 && (1 << bits) <= V) ++bits;
-  return bits;
+  with_act("embedding_backward", g.dy.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Terms<T> terms{.to = g.to.as<float>(),
+                         .dy = g.dy.as<const T>(),
+                         .words = g.words,
+                         .order = array(at.order),
+                         .partial = partial.as<float>(),
+                         .N = N,
+                         .V = uint32_t(g.V),
+                         .add = g.add,
+                         .by_place = g.by_place};
+    const bool wide = rows_aligned(g.to) && rows_aligned(g.dy);
+    const int64_t columns = gpu::kWarp * (wide ? kStrip : 1);
+    gpu::Launch shape;
+    shape.block.x = kTileThreads;
+    shape.grid.y = unsigned((D + columns - 1) / columns);
+    shape.grid.x = unsigned((N + kTileRows - 1) / kTileRows);
+    gpu::launch(wide ? group_sums_kernel<T, kStrip> : group_sums_kernel<T, 1>, shape, exec.stream,
+                terms);
+    if (N <= kTermGroup) return;
+    shape.grid.x = unsigned((partial.n[0] + kTileRows - 1) / kTileRows);
+    gpu::launch(wide ? join_groups_kernel<T, kStrip> : join_groups_kernel<T, 1>, shape, exec.stream,
+                terms);
+  });
 }
 
 }  // namespace
@@ -206,55 +221,40 @@ void embedding_forward(const Exec& exec, const EmbeddingForward& args) {
 }
 
 void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
-  const int N = int(args.ids.n[0]), V = int(args.dE.n[0]);
-  const int64_t D = args.dE.n[1];
   if (args.dE.size() == 0) return;
   const bool add = args.to_dE == Accumulate::add;
-  const auto dE = args.dE.as<float>();
   if (!add)
     with_width(
         [&](auto width) {
           constexpr int W = decltype(width)::value;
-          gpu::launch(clear_kernel<W>, row_tiles(V, D, W), exec.stream, dE);
+          gpu::launch(clear_kernel<W>, row_tiles(args.dE.n[0], args.dE.n[1], W), exec.stream,
+                      args.dE.as<float>());
         },
         args.dE);
-  if (N == 0) return;
-
-  const Layout at = layout_of(N);
+  const EmbeddingScratch at(exec, args.dy.dtype, int(args.ids.n[0]), args.dy.n[1]);
   char* scratch = static_cast<char*>(args.scratch.data);
-  const auto array = [&](size_t offset) { return reinterpret_cast<uint32_t*>(scratch + offset); };
-  gpu::Launch keys;
-  keys.grid.x = unsigned((N + kKeyThreads - 1) / kKeyThreads);
-  keys.block.x = kKeyThreads;
-  gpu::launch(sort_keys_kernel, keys, exec.stream, array(at.keys), array(at.positions),
-              static_cast<const int32_t*>(args.ids.data), N, V);
-  cuda::sort_pairs(exec, {.keys_out = view_of(array(at.sorted_keys), N),
-                          .values_out = view_of(array(at.sorted_positions), N),
-                          .keys_in = view_of(array(at.keys), N),
-                          .values_in = view_of(array(at.positions), N),
-                          .key_bits = bits_of(V),
-                          .scratch = {scratch + at.sort, args.scratch.bytes - at.sort}});
-
-  with_act("embedding_backward", args.dy.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    const Terms<T> terms{
-        dE, args.dy.as<const T>(), array(at.sorted_keys), array(at.sorted_positions), N, V, add};
-    const bool wide = rows_aligned(args.dE) && rows_aligned(args.dy);
-    const int64_t columns = gpu::kWarp * (wide ? kStrip : 1);
-    gpu::Launch shape;
-    shape.block.x = kTileThreads;
-    shape.grid.y = unsigned((D + columns - 1) / columns);
-    shape.grid.x = unsigned((N + kTileRows - 1) / kTileRows);
-    gpu::launch(wide ? short_runs_kernel<T, kStrip> : short_runs_kernel<T, 1>, shape, exec.stream,
-                terms);
-    if (N <= kShortRun) return;
-    shape.grid.x = unsigned((N + kShortRun - 1) / kShortRun);
-    shape.block.x = kLongWarps * gpu::kWarp;
-    gpu::launch(wide ? long_runs_kernel<T, kStrip> : long_runs_kernel<T, 1>, shape, exec.stream,
-                terms);
-  });
+  add_terms(exec,
+            {.to = args.dE,
+             .dy = args.dy,
+             .ids = args.ids,
+             .V = args.dE.n[0],
+             .words = reinterpret_cast<uint32_t*>(scratch + at.words),
+             .add = add,
+             .by_place = false},
+            at, scratch);
 }
 
-size_t embedding_scratch_bytes(int N, int) { return layout_of(N).bytes; }
+void embedding_rows_backward(const Exec& exec, const EmbeddingRowsBackward& args) {
+  const EmbeddingScratch at(exec, args.dy.dtype, int(args.ids.n[0]), args.dy.n[1]);
+  add_terms(exec,
+            {.to = args.dE.rows,
+             .dy = args.dy,
+             .ids = args.ids,
+             .V = args.V,
+             .words = static_cast<uint32_t*>(args.dE.words.data),
+             .add = false,
+             .by_place = true},
+            at, static_cast<char*>(args.scratch.data));
+}
 
 }  // namespace unroll::cuda

@@ -22,6 +22,7 @@ void linear_softmax_xent(const Exec& exec, const LinearSoftmaxXent& args) {
     check_shape(op, "dW", args.dW, "[V,D]", {V, D}, acc);
     check_optional(op, "db", args.db, "[V]", {V}, acc);
     check_shape(op, "dloss", args.dloss, "[N]", {N}, acc);
+    check_optional(op, "shift", args.shift, "[N]", {N}, acc);
   } else if (N > 0) {
     UNROLL_CHECK(
         !args.dW && !args.db,
@@ -34,6 +35,8 @@ void linear_softmax_xent(const Exec& exec, const LinearSoftmaxXent& args) {
                    ", z_loss " + std::to_string(o.z_loss) + ", soft_cap " +
                    std::to_string(o.soft_cap) +
                    "; expected label_smoothing from 0 to below 1, the others 0 or more");
+  UNROLL_CHECK(!args.shift || (o.label_smoothing == 0 && o.z_loss == 0 && o.soft_cap == 0),
+               "linear_softmax_xent: shift is given together with options; give one of them");
   const size_t needed = plan_xent(exec, act, N, D, V, bool(args.dx), args.scratch.bytes).bytes;
   UNROLL_CHECK(args.scratch.bytes >= needed,
                "linear_softmax_xent: scratch holds " + std::to_string(args.scratch.bytes) +

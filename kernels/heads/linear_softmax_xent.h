@@ -22,6 +22,9 @@
 // nothing but -inf has loss +inf and gradient 0. A NaN or +inf logit makes the row's loss and its
 // whole gradient NaN.
 //
+// With `shift` the gradients are those of the loss with the target's logit lowered by shift[n]
+// (adversarial_target.h); the loss that is written stays the plain one.
+//
 // Memory: see linear_softmax_xent_scratch_bytes. All sums are in a fixed order: the same bits from
 // the same arguments, scratch size and, on a CPU, number of threads.
 #pragma once
@@ -48,6 +51,7 @@ struct LinearSoftmaxXent {
   View1 b{};          // [V]    acc; may be left out
   View1 target;       // [N]    i32
   View1 dloss{};      // [N]    acc; weight of each token; only with dx
+  View1 shift{};      // [N]    acc; may be left out; only with dx and without options
   Scratch scratch{};  // as linear_softmax_xent_scratch_bytes says, or more
   XentOptions options{};
 };

@@ -7,6 +7,7 @@
 #include "kernels/base/cpu_threads.h"
 #include "kernels/base/fast_math.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/heads/adversarial_row.h"
 #include "kernels/heads/linear_softmax_xent.h"
 #include "kernels/heads/xent_plan.h"
 #include "kernels/heads/xent_row.h"
@@ -195,8 +196,13 @@ class Xent {
       if (other.target > row.target || other.target != other.target) row.target = other.target;
     }
     const int64_t n = first_ + r;
-    loss(n) = target(r) < 0 ? T(0) : T(row.loss(terms_));
-    if (gradients_) gradients_[r] = RowGradient<double>(row, terms_, double(dloss(n)));
+    const double nll = row.loss(terms_);
+    loss(n) = target(r) < 0 ? T(0) : T(nll);
+    if (!gradients_) return;
+    const auto shift = args_.shift.as<T>();
+    const double weight = double(dloss(n));
+    gradients_[r] = RowGradient<double>(
+        row, terms_, shift ? adversarial_weight(weight, nll, double(shift(n))) : weight);
   }
 
   void differentiate_slice(int slice) const {

@@ -42,15 +42,17 @@ void train_chunks(const Exec& exec, const LinearSoftmaxXent& args, const XentPla
     const View2 x = args.x.slice(first, count);
     cuda::gemm(exec, {.C = z, .A = x, .B = args.W, .transpose_B = Transpose::yes});
 
-    const Rows<T> rows = {.z = z.as<const T>(),
-                          .out = z.as<T>(),
-                          .terms = XentTerms<float>(args.options, V),
-                          .b = static_cast<const float*>(args.b.data),
-                          .x = x.as<const T>(),
-                          .W = args.W.as<const T>(),
-                          .loss = static_cast<float*>(args.loss.data) + first,
-                          .target = static_cast<const int32_t*>(args.target.data) + first,
-                          .dloss = static_cast<const float*>(args.dloss.data) + first};
+    const Rows<T> rows = {
+        .z = z.as<const T>(),
+        .out = z.as<T>(),
+        .terms = XentTerms<float>(args.options, V),
+        .b = static_cast<const float*>(args.b.data),
+        .x = x.as<const T>(),
+        .W = args.W.as<const T>(),
+        .loss = static_cast<float*>(args.loss.data) + first,
+        .target = static_cast<const int32_t*>(args.target.data) + first,
+        .dloss = static_cast<const float*>(args.dloss.data) + first,
+        .shift = args.shift ? static_cast<const float*>(args.shift.data) + first : nullptr};
     row_softmax<RowTask::gradient>(exec, rows, rows_aligned(z) && rows_aligned(args.b));
 
     const auto written = [&](Accumulate a) { return first == 0 ? a : Accumulate::add; };
@@ -83,7 +85,8 @@ void walk(const Exec& exec, const LinearSoftmaxXent& args, const XentPlan& plan)
                  .target = static_cast<const int32_t*>(args.target.data),
                  .sums = reinterpret_cast<RowSum<float>*>(take(N, sizeof(RowSum<float>))),
                  .loss = static_cast<float*>(args.loss.data),
-                 .dloss = static_cast<const float*>(args.dloss.data)};
+                 .dloss = static_cast<const float*>(args.dloss.data),
+                 .shift = static_cast<const float*>(args.shift.data)};
   if (training)
     piece.gradients = reinterpret_cast<RowGradient<float>*>(take(N, sizeof(RowGradient<float>)));
   // Between pieces dx is not rounded.

@@ -13,6 +13,7 @@
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/base/exec.h"
 #include "kernels/base/reduce.cuh"
+#include "kernels/heads/adversarial_row.h"
 #include "kernels/heads/xent_row.h"
 
 namespace unroll::cuda {
@@ -29,6 +30,7 @@ struct Rows {
   float* loss = nullptr;            // [N]  gradient, as the next two
   const int32_t* target = nullptr;  // [N]
   const float* dloss = nullptr;     // [N]
+  const float* shift = nullptr;     // [N] or null
 };
 
 constexpr float kMinusInfinity = -__builtin_huge_valf();
@@ -128,6 +130,12 @@ GPU_DEVICE float true_logit(const Rows<T>& a, const XentTerms<float>& terms, int
   return terms.capped(target >= 0 && a.b ? z + a.b[target] : z);
 }
 
+// dloss of a row, or what an adversary makes of it.
+GPU_DEVICE float row_weight(const float* dloss, const float* shift, int64_t n,
+                            const RowSum<float>& row, const XentTerms<float>& terms) {
+  return shift ? adversarial_weight(dloss[n], row.loss(terms), shift[n]) : dloss[n];
+}
+
 // kItems > 0: a thread keeps that many strips of N logits, so V <= kThreads * kItems * N and a row
 // is read once. kItems = 0: any V, read twice. kOptions: with cap and smoothing.
 template <RowTask task, bool kOptions, int kThreads, int kItems, int N, class T>
@@ -196,7 +204,8 @@ void row_softmax_kernel(Rows<T> a) {
   }
   RowGradient<float> gradient;
   if constexpr (kGradient)
-    if (target >= 0) gradient = RowGradient<float>(row, terms, a.dloss[n]);
+    if (target >= 0)
+      gradient = RowGradient<float>(row, terms, row_weight(a.dloss, a.shift, n, row, terms));
   const float log_z = max + std::log(row.sum);
   const auto finish = [&](int j, float(&v)[N]) {
 #pragma unroll

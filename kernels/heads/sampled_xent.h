@@ -1,18 +1,20 @@
 // Losses over the true word and S words drawn once for all rows, in place of a sum over the
 // vocabulary. For training; evaluation takes linear_softmax_xent.
 //
-//   score of word w in row n     z_nw = W_w x_n + b_w - log(S q_w)
+//   score of word w in row n     a_nw = W_w x_n + b_w,   z_nw = a_nw - log(S q_w)
 //
-//   softmax   loss_n = log(exp z_n,t + sum over s of exp z_ns) - z_n,t
-//             a sample that is the row's own target is left out (an accidental hit)
-//             Jean, Cho, Memisevic & Bengio 2015 ("On using very large target vocabulary"), eq. 8,
-//             with the expected count S q_w as in Bengio & Senecal 2008
+//   softmax   loss_n = log(exp a_n,t + sum over s of exp z_ns) - a_n,t
+//             a sample that is the row's own target is left out (an accidental hit), so the sum is
+//             that of the softmax over all words in the mean over draws, whatever S and q: the true
+//             word's term is exact, and the others are importance samples (Bengio & Senecal 2008;
+//             Jean, Cho, Memisevic & Bengio 2015). Correcting the true word, too, is right only for
+//             samples without repetition, where S q_w is a probability
 //   nce       loss_n = softplus(-(z_n,t - c)) + sum over s of softplus(z_ns - c)
 //             Gutmann & Hyvarinen 2010; Mnih & Teh 2012, eq. 8, with S noise words shared by all
 //             rows, hits kept. c is the fixed logarithm of the normaliser: 0 as theirs, or ln V,
 //             with which a network starts out near p = 1/V
 //
-//   dz_ns = dloss_n p_ns, dz_nt = dloss_n (p_nt - 1), p the softmax or the logistic function
+//   dz_ns = dloss_n p_ns, dz_nt = dloss_n (p_nt - 1), p the share of the sum or the logistic function
 //   dx_n  = dz_nt W_t + sum over s of dz_ns W_s
 //
 // The gradients of W and b are given for the N target rows and the S sampled rows apart; they are

@@ -25,7 +25,7 @@ T logistic(T x) {
 template <class T>
 struct Row {
   T* z;      // [S]: scores without bias and correction in, dz out
-  T z_true;  // with bias and correction
+  T z_true;  // with bias, and for nce with the correction
   T weight;  // dloss
   int32_t target;
 };
@@ -75,9 +75,9 @@ void run(const Exec& exec, const SampledXent& args) {
   const auto b = args.b.as<T>(), log_q = args.log_q.as<T>(), loss = args.loss.as<T>(),
              dloss = args.dloss.as<T>(), db_true = args.db_true.as<T>();
   const auto target = args.target.as<int32_t>(), ids = args.ids.as<int32_t>();
-  const auto shift_of = [&](int32_t word) {
-    return (b ? b(word) : T(0)) - log_q(word) - std::log(T(S));
-  };
+  const auto bias_of = [&](int32_t word) { return b ? b(word) : T(0); };
+  const auto shift_of = [&](int32_t word) { return bias_of(word) - log_q(word) - std::log(T(S)); };
+  const bool softmax = args.objective == SampledObjective::softmax;
   // What every sample's score is corrected by, then a turn's scores.
   T* shift = static_cast<T*>(args.scratch.data);
   const int64_t stride = (S + 7) / 8 * 8;
@@ -98,12 +98,11 @@ void run(const Exec& exec, const SampledXent& args) {
         loss(n) = T(0);
         std::fill_n(scores.row(r), S, T(0));
       } else {
-        T z_true = shift_of(target(n));
+        T z_true = softmax ? bias_of(target(n)) : shift_of(target(n));
         for (int64_t d = 0; d < D; ++d) z_true += x(n, d) * W_true(n, d);
         const Row<T> row = {scores.row(r), z_true, dloss(n), target(n)};
-        loss(n) = args.objective == SampledObjective::softmax
-                      ? softmax_row(row, shift, ids.data, S, &dz_true)
-                      : nce_row(row, shift, T(args.log_normalizer), S, &dz_true);
+        loss(n) = softmax ? softmax_row(row, shift, ids.data, S, &dz_true)
+                          : nce_row(row, shift, T(args.log_normalizer), S, &dz_true);
       }
       db_true(n) = dz_true;
       for (int64_t d = 0; d < D; ++d) {

@@ -22,9 +22,10 @@ GPU_DEVICE float logistic(float x) {
   return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
-// What the score of a word is corrected by.
+GPU_DEVICE float bias_of(const float* b, int32_t word) { return b ? b[word] : 0.0f; }
+// What the score of a sample is shifted by.
 GPU_DEVICE float shift_of(const float* b, const float* log_q, float log_S, int32_t word) {
-  return (b ? b[word] : 0.0f) - log_q[word] - log_S;
+  return bias_of(b, word) - log_q[word] - log_S;
 }
 
 GPU_KERNEL_BOUNDS(kThreads, 1)
@@ -95,11 +96,13 @@ void rows_kernel(SampledRows<T> a) {
   if (target < 0) {  // the same for the whole block
     for (int64_t s = threadIdx.x; s < a.z.n[1]; s += kThreads) a.dz(n, s) = T(0.0f);
   } else {
-    const float z_true = dot + shift_of(a.b, a.log_q, a.log_S, target), weight = a.dloss[n];
+    const float weight = a.dloss[n];
     if constexpr (objective == SampledObjective::softmax)
-      softmax_row(a, a.z.row(n), a.dz.row(n), z_true, weight, target, &loss, &dz_true);
+      softmax_row(a, a.z.row(n), a.dz.row(n), dot + bias_of(a.b, target), weight, target, &loss,
+                  &dz_true);
     else
-      nce_row(a, a.z.row(n), a.dz.row(n), z_true, weight, &loss, &dz_true);
+      nce_row(a, a.z.row(n), a.dz.row(n), dot + shift_of(a.b, a.log_q, a.log_S, target), weight,
+              &loss, &dz_true);
   }
   if (threadIdx.x == 0) {
     a.loss[n] = loss;

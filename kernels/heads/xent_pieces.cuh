@@ -19,6 +19,7 @@ struct Piece {
   RowGradient<float>* gradients = nullptr;  // [N]  written with the last piece; null: evaluation
   float* loss = nullptr;                    // [N]  written with the last piece
   const float* dloss = nullptr;             // [N]
+  const float* shift = nullptr;             // [N] or null
 };
 
 // A row is worked on by a warp or a block. Nothing is read of a row without a target.
@@ -51,7 +52,9 @@ void piece_sums_kernel(Piece a) {
   a.sums[n] = row;
   if (!a.ends) return;
   a.loss[n] = target < 0 ? 0.0f : row.loss(a.terms);
-  if (a.gradients) a.gradients[n] = RowGradient<float>(row, a.terms, a.dloss[n]);
+  if (a.gradients)
+    a.gradients[n] =
+        RowGradient<float>(row, a.terms, row_weight(a.dloss, a.shift, n, row, a.terms));
 }
 
 template <int kThreads, int N>

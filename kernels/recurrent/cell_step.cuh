@@ -22,6 +22,10 @@ struct ForwardStep {
   const float* b_R;
   const int32_t* lengths;
   int t;
+  LoopNoise<float> noise;
+  View<T, 2> h_in;       // [B,H]  what the next step's product reads, where noise masks it
+  View<float, 2> fresh;  // [B,H]  may be left out
+  int slot, t_next;      // where h is, and who reads it; -1: nobody
 };
 
 // Everything that unit u of lane b needs but R h.
@@ -37,6 +41,7 @@ struct ForwardUnit {
     s_tm1[1] = 0;
     if constexpr (C::states == 2) s_tm1[1] = a.c_tm1(b, u);
     masked = a.lengths && a.t >= a.lengths[b];
+    if (a.noise.any && !masked && a.noise.starts(a.t, b)) s_tm1[0] = s_tm1[1] = 0;
 #pragma unroll
     for (int k = 0; k < C::gates; ++k) {
       const int64_t row = k * H + u;
@@ -44,7 +49,8 @@ struct ForwardUnit {
       b_R[k] = a.b_R ? a.b_R[row] : 0.0f;
     }
   }
-  // Writes the states and the saved numbers; returns h_t.
+  // Writes the states and the saved numbers; returns what the next step's product reads: h_t, or
+  // what noise leaves of it.
   template <class T>
   GPU_DEVICE T finish(const ForwardStep<T>& a, int64_t b, int64_t u, float (&Rh)[C::gates]) const {
     float s[2] = {s_tm1[0], s_tm1[1]}, saved[kSaved<C>] = {};
@@ -52,6 +58,15 @@ struct ForwardUnit {
 #pragma unroll
       for (int k = 0; k < C::gates; ++k) Rh[k] += b_R[k];
       C::template forward<float>(Wx, Rh, s_tm1, s, saved);
+    }
+    uint32_t draw = 0;
+    if (a.noise.any) {
+      draw = a.noise.draw(a.slot, b, u, a.t_next);
+      if (!masked) {
+        if (a.fresh) a.fresh(b, u) = s[C::states - 1];
+        s[0] = zoned(a.noise.kept_h(draw), s_tm1[0], s[0]);
+        s[1] = zoned(a.noise.kept_c(draw), s_tm1[1], s[1]);
+      }
     }
     const T h = T(s[0]);
     a.h(b, u) = h;
@@ -62,7 +77,13 @@ struct ForwardUnit {
         for (int k = 0; k < C::saved; ++k) a.saved(b, k * a.h.n[1] + u) = T(saved[k]);
       }
     }
-    return h;
+    if (!a.noise.any) return h;
+    const T handed_on = T(a.noise.handed_on(draw, float(h)));
+    if (a.h_in) a.h_in(b, u) = handed_on;
+    return handed_on;
+  }
+  static GPU_DEVICE float zoned(float k, float old_state, float new_state) {
+    return k * old_state + (1 - k) * new_state;
   }
 };
 
@@ -78,6 +99,9 @@ struct BackwardStep {
   const int32_t* lengths;
   int t;
   bool first;  // nothing is carried yet
+  LoopNoise<float> noise;
+  View<const float, 2> fresh;  // [B,H]  may be left out
+  int slot, t_next;            // of h, and the step after this one in time; -1: none
 };
 
 // What unit u of lane b reads: of earlier passes in load(), of the step after this one in
@@ -86,6 +110,7 @@ template <class C>
 struct BackwardUnit {
   float saved[kSaved<C>], s[2], s_tm1[2], ds[2];
   bool masked;
+  uint32_t draw;
 
   template <class T>
   GPU_DEVICE void load(const BackwardStep<T>& a, int64_t b, int64_t u) {
@@ -103,6 +128,15 @@ struct BackwardUnit {
       for (int k = 0; k < C::saved; ++k)
         saved[k] = masked ? 0.0f : float(a.saved(b, k * a.dh.n[1] + u));
     }
+    draw = 0;
+    if (!a.noise.any) return;
+    draw = a.noise.draw(a.slot, b, u, a.t_next);
+    if (masked) return;
+    if (a.fresh) s[C::states - 1] = a.fresh(b, u);
+    if (a.noise.starts(a.t, b)) {
+      draw |= LoopNoise<float>::kStarts;
+      s_tm1[0] = s_tm1[1] = 0;
+    }
   }
   template <class T>
   GPU_DEVICE void load_carried(const BackwardStep<T>& a, int64_t b, int64_t u) {
@@ -110,13 +144,32 @@ struct BackwardUnit {
     ds[0] += a.carried_h(b, u);
     if constexpr (C::states == 2) ds[1] += a.carried_c(b, u);
   }
+  // R^T dRh of the step after this one.
+  template <class T>
+  GPU_DEVICE void add_from_R(const BackwardStep<T>& a, float dh_in) {
+    ds[0] += a.noise.any ? a.noise.handed_on(draw, dh_in) : dh_in;
+  }
   // Writes the gradients of the pre-activations, and what the step before is to get besides its
   // product with R; leaves in dRh what that product multiplies.
   template <class T>
   GPU_DEVICE void finish(const BackwardStep<T>& a, int64_t b, int64_t u, T (&dRh)[C::gates]) const {
     const int64_t H = a.dh.n[1];
     float to_Wx[C::gates] = {}, to_Rh[C::gates] = {}, ds_tm1[2] = {ds[0], ds[1]};
-    if (!masked) C::template backward<float>(saved, s_tm1, s, ds, to_Wx, to_Rh, ds_tm1);
+    if (!masked) {
+      float past[2] = {}, to_cell[2] = {ds[0], ds[1]};
+      if (a.noise.any) {
+        past[0] = a.noise.kept_h(draw) * ds[0];
+        past[1] = a.noise.kept_c(draw) * ds[1];
+        to_cell[0] -= past[0];
+        to_cell[1] -= past[1];
+      }
+      C::template backward<float>(saved, s_tm1, s, to_cell, to_Wx, to_Rh, ds_tm1);
+      if (a.noise.any) {
+        const bool starts = draw & LoopNoise<float>::kStarts;
+        ds_tm1[0] = starts ? 0.0f : ds_tm1[0] + past[0];
+        ds_tm1[1] = starts ? 0.0f : ds_tm1[1] + past[1];
+      }
+    }
 #pragma unroll
     for (int k = 0; k < C::gates; ++k) {
       a.dWx(b, k * H + u) = T(to_Wx[k]);
@@ -147,6 +200,11 @@ ForwardStep<T> forward_step(const RecurrentForward& a, int64_t i) {
   step.b_R = static_cast<const float*>(a.b_R.data);
   step.lengths = static_cast<const int32_t*>(a.lengths.data);
   step.t = int(t);
+  step.noise = loop_noise<float>(a.noise, a.h.n[1], a.h.n[2]);
+  step.slot = int(after);
+  step.t_next = i + 1 < T_steps ? int(a.reverse ? t - 1 : t + 1) : -1;
+  if (a.noise.masks_h() && step.t_next >= 0) step.h_in = a.h_in.at(step.t_next).template as<T>();
+  if (needs_fresh(a.cell, a.noise) && a.fresh) step.fresh = a.fresh.at(t).template as<float>();
   return step;
 }
 
@@ -171,6 +229,10 @@ BackwardStep<T> backward_step(const RecurrentBackward& a, const View2& carried_h
   step.lengths = static_cast<const int32_t*>(a.lengths.data);
   step.t = int(t);
   step.first = i == 0;
+  step.noise = loop_noise<float>(a.noise, a.h.n[1], a.h.n[2]);
+  step.slot = int(after);
+  step.t_next = i == 0 ? -1 : int(a.reverse ? t - 1 : t + 1);
+  if (needs_fresh(a.cell, a.noise)) step.fresh = a.fresh.at(t).template as<const float>();
   return step;
 }
 

@@ -13,28 +13,29 @@
 namespace unroll::cuda {
 namespace {
 
+template <class E>
 struct BackwardPass {
   PersistentLayout l;
-  View<bf16, 3> dWx, dRh;     // [T,B,G*H]; dRh only if the cell is split
-  View<const bf16, 3> dh;     // [T,B,H]
-  View<const bf16, 3> h;      // [T+1,B,H]
-  View<const float, 3> c;     // [T+1,B,H]
-  View<const bf16, 3> saved;  // [T,B,S*H]
-  View<const bf16, 2> R;      // [G*H,H]
+  View<E, 3> dWx, dRh;     // [T,B,G*H]; dRh only if the cell is split
+  View<const E, 3> dh;     // [T,B,H]
+  View<const E, 3> h;      // [T+1,B,H]
+  View<const float, 3> c;  // [T+1,B,H]
+  View<const E, 3> saved;  // [T,B,S*H]
+  View<const E, 2> R;      // [G*H,H]
 };
 
 template <class C>
 inline constexpr int kSaved = C::saved > 0 ? C::saved : 1;
 
 // What the two units of an item need of the forward pass; fetched before the wait.
-template <class C>
+template <class C, class E>
 struct BackwardInputs {
-  bf16 dh[2], h[2], h_tm1[2], saved[2][kSaved<C>];
+  E dh[2], h[2], h_tm1[2], saved[2][kSaved<C>];
   float c[2], c_tm1[2];
   bool valid;
 
   template <int N>
-  GPU_DEVICE BackwardInputs(const BackwardPass& a, const Item<N>& item, int t) {
+  GPU_DEVICE BackwardInputs(const BackwardPass<E>& a, const Item<N>& item, int t) {
     valid = false;
     if (!item.exists) return;
     valid = a.l.valid(t, item.b);
@@ -42,7 +43,7 @@ struct BackwardInputs {
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
       const int unit = item.unit + v;
-      dh[v] = bf16(0.0f);
+      dh[v] = E(0.0f);
       if (unit >= a.l.H) continue;
       dh[v] = a.dh(t, item.b, unit);
       if (!valid) continue;
@@ -61,9 +62,9 @@ struct BackwardInputs {
 };
 
 // `carried` holds, for the two units, the gradients of h and c that bypass R.
-template <class C, int N>
-GPU_DEVICE void finish_item(const BackwardPass& a, const Product<1, N>& product,
-                            const Item<N>& item, const BackwardInputs<C>& in, int i,
+template <class C, class P, int N, class E = typename P::Element>
+GPU_DEVICE void finish_item(const BackwardPass<E>& a, const Product<P, 1, N>& product,
+                            const Item<N>& item, const BackwardInputs<C, E>& in, int i,
                             float* carried) {
   if (!item.exists) return;
   const int t = a.l.backward_t(i);
@@ -73,7 +74,7 @@ GPU_DEVICE void finish_item(const BackwardPass& a, const Product<1, N>& product,
     product.sums(a.l, item, 0, from_R[0], from_R[1]);
     flow = gpu::load_vec<4>(carried);
   }
-  bf16 dWx[2][C::gates], dRh[2][C::gates];
+  E dWx[C::gates][2], dRh[C::gates][2];
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
     float ds[2] = {float(in.dh[v]), 0};
@@ -96,8 +97,8 @@ GPU_DEVICE void finish_item(const BackwardPass& a, const Product<1, N>& product,
     }
 #pragma unroll
     for (int k = 0; k < C::gates; ++k) {
-      dWx[v][k] = bf16(dWx_v[k]);
-      dRh[v][k] = bf16(dRh_v[k]);
+      dWx[k][v] = E(dWx_v[k]);
+      dRh[k][v] = E(dRh_v[k]);
     }
     flow[v] = ds_tm1[0];
     flow[2 + v] = C::states == 2 ? ds_tm1[1] : 0;
@@ -106,10 +107,8 @@ GPU_DEVICE void finish_item(const BackwardPass& a, const Product<1, N>& product,
   if (i + 1 < a.l.T) {
     uint32_t* entry = a.l.entry(i);
 #pragma unroll
-    for (int k = 0; k < C::gates; ++k) {
-      const bf16(&d)[2][C::gates] = C::split ? dRh : dWx;
-      publish(a.l, entry, k * a.l.Hp + item.unit, item.b, d[0][k], d[1][k]);
-    }
+    for (int k = 0; k < C::gates; ++k)
+      publish<P>(a.l, entry, k * a.l.Hp + item.unit, item.b, C::split ? dRh[k] : dWx[k]);
     gpu::store_vec(carried, flow);
   }
 #pragma unroll
@@ -118,32 +117,32 @@ GPU_DEVICE void finish_item(const BackwardPass& a, const Product<1, N>& product,
 #pragma unroll
     for (int k = 0; k < C::gates; ++k) {
       const int row = k * a.l.H + item.unit + v;
-      a.dWx(t, item.b, row) = dWx[v][k];
-      if constexpr (C::split) a.dRh(t, item.b, row) = dRh[v][k];
+      a.dWx(t, item.b, row) = dWx[k][v];
+      if constexpr (C::split) a.dRh(t, item.b, row) = dRh[k][v];
     }
   }
 }
 
-template <class C, int N>
+template <class C, class P, int N>
 GPU_KERNEL_BOUNDS(kThreads, 1)
-void persistent_backward_kernel(BackwardPass a) {
+void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes) {
+  using E = typename P::Element;
   GPU_DYN_SHARED(raw);
+  const BackwardPass<E>& a = passes.mine();
   const PersistentLayout& l = a.l;
   const BlockShare share(l);
-  Product<1, N> product(l, raw);
+  Product<P, 1, N> product(l, raw);
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   const int chunks = (l.lanes + N * kTileLanes - 1) / (N * kTileLanes);
   float* carried = gpu::carve<float>(raw, size_t(chunks) * items * 4);  // a vector per item
-  // Column `unit` of R: eight rows of one gate, which are Hp apart in K.
+  // Column `unit` of R: some rows of one gate, which are Hp apart in K.
   product.fetch_matrix(l, share, [&](int, int unit, int k) {
     Words w{};
     const int gate = k / l.Hp, first = k % l.Hp;
     if (unit >= l.H || k >= l.K) return w;
 #pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      const uint32_t bits = first + e < l.H ? a.R(int64_t(gate) * l.H + first + e, unit).bits : 0u;
-      w[e / 2] |= bits << 16 * (e % 2);
-    }
+    for (int e = 0; e < product.kWide; ++e)
+      if (first + e < l.H) product.put(w, e, a.R(int64_t(gate) * l.H + first + e, unit));
     return w;
   });
   for (int i = 0; i < l.T; ++i) {
@@ -153,59 +152,79 @@ void persistent_backward_kernel(BackwardPass a) {
     for (int lane = share.lane_begin; lane < share.lane_end;
          lane += N * kTileLanes, carried_here += items * 4) {
       Item<N> item(mine, l, share, lane);
-      BackwardInputs<C> in(a, item, t);
+      BackwardInputs<C, E> in(a, item, t);
       if (i > 0) {
         product.gather(l, share, lane, i);
-        product.multiply(l);
+        product.multiply(l, i);
         gpu::sync_threads();
       }
 #pragma unroll 1
       for (int at = mine; at < items; at += kThreads) {
         if (at != mine) {
           item = Item<N>(at, l, share, lane);
-          in = BackwardInputs<C>(a, item, t);
+          in = BackwardInputs<C, E>(a, item, t);
         }
-        finish_item<C, N>(a, product, item, in, i, carried_here + at * 4);
+        finish_item<C, P, N>(a, product, item, in, i, carried_here + at * 4);
       }
     }
   }
 }
 
+template <class E>
+BackwardPass<E> backward_pass(const RecurrentBackward& a, const PersistentLayout& l) {
+  BackwardPass<E> pass{};
+  pass.l = l;
+  pass.dWx = a.dWx.as<E>();
+  if (a.dRh) pass.dRh = a.dRh.as<E>();
+  pass.dh = a.dh.as<const E>();
+  pass.h = a.h.as<const E>();
+  if (a.c) pass.c = a.c.as<const float>();
+  if (a.saved) pass.saved = a.saved.as<const E>();
+  pass.R = a.R.as<const E>();
+  return pass;
+}
+
+PersistentTask task_of(const Exec& exec, const RecurrentBackward& a) {
+  return {a.cell, true, a.h.n[1], a.h.n[2], a.h.dtype, exec.matmul};
+}
+
 }  // namespace
 
-int persistent_backward_blocks(Cell cell, const PersistentPlan& plan) {
+int persistent_backward_blocks(const PersistentTask& task, const PersistentPlan& plan) {
   int blocks = 0;
-  with_cell(cell, [&](auto c) {
-    blocks = with_tiles(plan.n_tiles, [&](auto n) {
-      return gpu::blocks_per_sm(persistent_backward_kernel<decltype(c), decltype(n)::value>,
-                                kThreads, plan.shared_bytes);
-    });
+  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
+    blocks =
+        gpu::blocks_per_sm(persistent_backward_kernel<decltype(c), decltype(p), decltype(n)::value>,
+                           kThreads, plan.shared_bytes);
   });
   return blocks;
 }
 
-void persistent_backward(const Exec& exec, const RecurrentBackward& a, const PersistentPlan& plan) {
-  const int64_t T = a.dh.n[0], B = a.dh.n[1], H = a.dh.n[2];
-  BackwardPass pass{};
-  pass.l = prepare_persistent(exec, plan, a.reverse, T, B, H, a.lengths, a.scratch);
-  pass.dWx = a.dWx.as<bf16>();
-  if (a.dRh) pass.dRh = a.dRh.as<bf16>();
-  pass.dh = a.dh.as<const bf16>();
-  pass.h = a.h.as<const bf16>();
-  if (a.c) pass.c = a.c.as<const float>();
-  if (a.saved) pass.saved = a.saved.as<const bf16>();
-  pass.R = a.R.as<const bf16>();
-  with_cell(a.cell, [&](auto c) {
-    with_tiles(plan.n_tiles, [&](auto n) {
-      gpu::launch(persistent_backward_kernel<decltype(c), decltype(n)::value>,
-                  persistent_launch(plan), exec.stream, pass);
-    });
+void persistent_backward(const Exec& exec, const RecurrentBackward& first,
+                         const RecurrentBackward* second, const PersistentPlan& plan) {
+  const PersistentTask task = task_of(exec, first);
+  const auto layout = [&](const RecurrentBackward& a) {
+    return persistent_layout(plan, task, a.dh.n[0], a.reverse, a.lengths, a.scratch);
+  };
+  const PersistentLayout l[2] = {layout(first), layout(second ? *second : first)};
+  fill_exchanges(exec, l, second ? 2 : 1);
+  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
+    using P = decltype(p);
+    using E = typename P::Element;
+    const Passes<BackwardPass<E>> passes = {
+        {backward_pass<E>(first, l[0]), backward_pass<E>(second ? *second : first, l[1])}};
+    gpu::launch(persistent_backward_kernel<decltype(c), P, decltype(n)::value>,
+                persistent_launch(plan, second ? 2 : 1), exec.stream, passes);
   });
 }
 
 void persistent_backward(const Exec& exec, const RecurrentBackward& a) {
-  const PersistentTask task = {a.cell, true, a.h.n[1], a.h.n[2]};
-  persistent_backward(exec, a, require_plan(exec, task, a.h.dtype));
+  persistent_backward(exec, a, nullptr, require_plan(exec, task_of(exec, a)));
+}
+
+void persistent_backward_pair(const Exec& exec, const RecurrentBackward& first,
+                              const RecurrentBackward& second) {
+  persistent_backward(exec, first, &second, require_plan(exec, task_of(exec, first), 2));
 }
 
 }  // namespace unroll::cuda

@@ -8,10 +8,16 @@
 namespace unroll::cuda {
 namespace {
 
+struct Exchanges {
+  uint32_t* words[2];
+  PersistentReport* report[2];
+};
+
 GPU_KERNEL_BOUNDS(kThreads, 1)
-void fill_exchange_kernel(uint32_t* words, int64_t n, PersistentReport* report) {
+void fill_exchange_kernel(Exchanges all, int64_t n) {
+  uint32_t* const words = all.words[blockIdx.y];
   const int64_t first = int64_t(blockIdx.x) * kThreads + threadIdx.x;
-  if (first == 0) *report = PersistentReport{};
+  if (first == 0) *all.report[blockIdx.y] = PersistentReport{};
   for (int64_t i = first * 4; i < n; i += int64_t(gridDim.x) * kThreads * 4)
     gpu::store_vec(words + i, Words{kSentinel, kSentinel, kSentinel, kSentinel});
 }
@@ -22,66 +28,72 @@ uint32_t patience_of_environment() {
 }
 
 std::string obstacle_of(const Exec& exec, const PersistentTask& task) {
+  if (task.act != DType::bf16 && task.act != DType::f32)
+    return std::string("it computes in f32 or bf16, not in ") + name_of(task.act) +
+           " (--precision fp32, tf32 or bf16)";
   std::string why;
   const PersistentPlan plan =
       plan_persistent(task, exec.sm_count, gpu::shared_bytes_per_block(), &why);
   if (!plan.blocks) return why;
   const int64_t fit =
-      int64_t(exec.sm_count) * (task.backward ? persistent_backward_blocks(task.cell, plan)
-                                              : persistent_forward_blocks(task.cell, plan));
+      int64_t(exec.sm_count) * (task.backward ? persistent_backward_blocks(task, plan)
+                                              : persistent_forward_blocks(task, plan));
   if (fit >= plan.blocks) return "";
   return "its " + std::to_string(plan.blocks) +
          " blocks wait for each other, and the device holds " + std::to_string(fit) +
          " of them at once";
 }
 
-std::string obstacle_of(DType act) {
-  if (act == DType::bf16) return "";
-  return std::string("it computes in bf16, not in ") + name_of(act) + " (--precision bf16)";
+// The device's part for each of some passes at once.
+Exec share_of(Exec exec, int passes) {
+  exec.sm_count /= passes;
+  return exec;
 }
 
 }  // namespace
 
 std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t, int64_t B,
-                                int64_t H) {
-  std::string why = obstacle_of(act);
+                                int64_t H, int passes) {
+  std::string why;
   for (const bool backward : {false, true})
-    if (why.empty()) why = obstacle_of(exec, {cell, backward, B, H});
+    if (why.empty())
+      why = obstacle_of(share_of(exec, passes), {cell, backward, B, H, act, exec.matmul});
   return why;
 }
 
 size_t persistent_scratch_bytes(const Exec&, Cell cell, DType act, int64_t T, int64_t B,
                                 int64_t H) {
-  return act == DType::bf16 ? unroll::persistent_scratch_bytes(cell, T, B, H) : 0;
+  return unroll::persistent_scratch_bytes(cell, act, T, B, H);
 }
 
-PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, DType act) {
-  std::string why = obstacle_of(act);
-  if (why.empty()) why = obstacle_of(exec, task);
+PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, int passes) {
+  const Exec share = share_of(exec, passes);
+  const std::string why = obstacle_of(share, task);
   if (!why.empty())
     throw Error(ErrorKind::usage, "the persistent schedule cannot run: " + why +
                                       "; use --schedule auto, step or alternating");
-  return plan_persistent(task, exec.sm_count, gpu::shared_bytes_per_block());
+  return plan_persistent(task, share.sm_count, gpu::shared_bytes_per_block());
 }
 
-PersistentLayout prepare_persistent(const Exec& exec, const PersistentPlan& plan, bool reverse,
-                                    int64_t T, int64_t B, int64_t H, const View1& lengths,
-                                    const Scratch& scratch) {
-  const int64_t words = (T - 1) * persistent_step_words(plan, B);
+PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentTask& task,
+                                   int64_t T, bool reverse, const View1& lengths,
+                                   const Scratch& scratch) {
+  const int64_t words = (T - 1) * persistent_step_words(plan, task.B);
   const size_t needed = size_t(kReportBytes + words * 4);
   if (scratch.bytes < needed)
     throw Error("persistent schedule: scratch is " + std::to_string(scratch.bytes) +
                 " bytes, expected persistent_scratch_bytes = " + std::to_string(needed));
   PersistentLayout l{};
   l.T = int(T);
-  l.B = int(B);
-  l.H = int(H);
+  l.B = int(task.B);
+  l.H = int(task.H);
   l.Hp = int(plan.Hp);
   l.K = int(plan.K);
   l.k_blocks = int(plan.k_blocks);
   l.unit_groups = int(plan.unit_groups);
   l.shares = int(plan.shares);
   l.lanes = int(plan.lanes);
+  l.blocks = int(plan.blocks);
   l.held = plan.held;
   l.held_blocks = l.k_blocks < kWarps * l.held ? l.k_blocks : kWarps * l.held;
   l.summed_warps = l.k_blocks < kWarps ? l.k_blocks : kWarps;
@@ -90,12 +102,18 @@ PersistentLayout prepare_persistent(const Exec& exec, const PersistentPlan& plan
   l.report = static_cast<PersistentReport*>(scratch.data);
   l.exchange = reinterpret_cast<uint32_t*>(static_cast<char*>(scratch.data) + kReportBytes);
   l.lengths = static_cast<const int32_t*>(lengths.data);
+  return l;
+}
+
+void fill_exchanges(const Exec& exec, const PersistentLayout (&l)[2], int passes) {
+  const int64_t words = int64_t(l[0].T - 1) * l[0].k_blocks * l[0].B * kBlockWords;
   gpu::Launch fill;
   const int64_t useful = words / (4 * kThreads) + 1;
-  fill.grid.x = unsigned(useful < 2 * exec.sm_count ? useful : 2 * exec.sm_count);
+  fill.grid =
+      dim3(unsigned(useful < 2 * exec.sm_count ? useful : 2 * exec.sm_count), unsigned(passes));
   fill.block.x = kThreads;
-  gpu::launch(fill_exchange_kernel, fill, exec.stream, l.exchange, words, l.report);
-  return l;
+  const Exchanges all = {{l[0].exchange, l[1].exchange}, {l[0].report, l[1].report}};
+  gpu::launch(fill_exchange_kernel, fill, exec.stream, all, words);
 }
 
 std::string text_of(const PersistentReport& r) {

@@ -1,6 +1,7 @@
 // The persistent schedule on CUDA: one cooperative launch per pass over a layer, in which the
 // recurrent matrix stays on chip for all T steps and the blocks exchange the state, forward, or the
-// gate gradients, backward, as they become known. bf16 operands, f32 sums and cell states.
+// gate gradients, backward, as they become known. Operands in bf16, TF32 or f32, as Exec and the
+// type of h say; f32 sums and cell states.
 //
 // The exchange has no barrier: the data are the flag (persistent_exchange.cuh). Blocks wait for
 // each other, so all of them are resident at once: one per multiprocessor, checked before the
@@ -15,10 +16,11 @@
 
 namespace unroll::cuda {
 
-// Empty where the persistent schedule can run both passes of this layer on the device of `exec`;
-// otherwise the reason, in words that complete "the persistent schedule cannot run: ".
+// Empty where the persistent schedule can run this layer on the device of `exec`, forward and
+// backward, beside passes - 1 others of its size; otherwise the reason, in words that complete "the
+// persistent schedule cannot run: ".
 std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t T, int64_t B,
-                                int64_t H);
+                                int64_t H, int passes = 1);
 
 // Of either pass; all of args.scratch is the schedule's own.
 size_t persistent_scratch_bytes(const Exec& exec, Cell cell, DType act, int64_t T, int64_t B,
@@ -29,17 +31,25 @@ size_t persistent_scratch_bytes(const Exec& exec, Cell cell, DType act, int64_t 
 void persistent_forward(const Exec& exec, const RecurrentForward& args);
 void persistent_backward(const Exec& exec, const RecurrentBackward& args);
 
-// With a plan of the caller's: for tests.
-void persistent_forward(const Exec& exec, const RecurrentForward& args, const PersistentPlan& plan);
-void persistent_backward(const Exec& exec, const RecurrentBackward& args,
-                         const PersistentPlan& plan);
+// Two passes of one shape, neither of which reads what the other writes, in one launch: each on
+// half of the device.
+void persistent_forward_pair(const Exec& exec, const RecurrentForward& first,
+                             const RecurrentForward& second);
+void persistent_backward_pair(const Exec& exec, const RecurrentBackward& first,
+                              const RecurrentBackward& second);
+
+// All of the above, with a plan for each pass: for tests. `second` may be null.
+void persistent_forward(const Exec& exec, const RecurrentForward& first,
+                        const RecurrentForward* second, const PersistentPlan& plan);
+void persistent_backward(const Exec& exec, const RecurrentBackward& first,
+                         const RecurrentBackward* second, const PersistentPlan& plan);
 
 // With UNROLL_PERSISTENT_TIMEOUT=n in the environment at a launch, a thread that has looked n times
 // at a word that does not come leaves this record at the start of the scratch, and the launch ends
 // with wrong numbers instead of never. Without it, a wait has no end.
 struct PersistentReport {
   uint32_t timed_out;    // 1 if a wait was given up; the rest is set only then
-  uint32_t block, warp;  // who waited
+  uint32_t block, warp;  // who waited; blocks are counted from the pass's first
   uint32_t step;         // in which step of the pass, counted in its direction
   uint32_t k;            // for which number: forward the unit, backward gate * Hp + unit
   uint32_t lane, owner;  // of which lane, and the block that was to send it

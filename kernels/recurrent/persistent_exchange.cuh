@@ -1,12 +1,12 @@
 // What the passes of the persistent schedule know of the whole: who has which units and lanes, and
 // how numbers go from block to block.
 //
-// The numbers of step i lie at entry i: k_blocks x B x 32 of them, two to a word, in a buffer that
-// the pass fills with the sentinel before its first step. A word is written once and read until it
-// is not the sentinel: data and flag are the same 32 bits, so no order between different words is
-// needed, relaxed accesses suffice, and a 16-byte load that sees some of its words early is as good
-// as one that does not. A number that would make the sentinel (two NaN of one pattern) is sent as
-// other NaN. No entry is used twice, so nothing has to be taken back, which a ring of entries could
+// The numbers of step i lie at entry i: k_blocks x B x 16 words, each two bf16 or one f32, in a
+// buffer that the pass fills with the sentinel before its first step. A word is written once and
+// read until it is not the sentinel: data and flag are the same 32 bits, so no order between
+// different words is needed, relaxed accesses suffice, and a 16-byte load that sees some of its
+// words early is as good as one that does not. What would make the sentinel (two bf16 NaN, or one
+// f32 NaN, with all bits set) is sent as other NaN. No entry is used twice, so nothing has to be taken back, which a ring of entries could
 // do only with a fence in every step. The carried-in state of step 0 comes from the caller's array
 // and is not waited for.
 #pragma once
@@ -15,41 +15,63 @@
 #include "kernels/base/exec.h"
 #include "kernels/base/gpu.h"
 #include "kernels/base/view.h"
+#include "kernels/cells/cell_types.h"
 #include "kernels/recurrent/persistent_cuda.h"
+#include "kernels/recurrent/step_product.cuh"
 
 namespace unroll::cuda {
 
 using namespace persistent;
 
+// The other is NaN as one f32 and as two bf16.
 inline constexpr uint32_t kSentinel = 0xffffffffu, kOtherNan = 0x7fff7fffu;
 
-using Words = gpu::Vec<uint32_t, 4>;  // eight bf16
+using Words = gpu::Vec<uint32_t, 4>;  // eight bf16 or four f32
+
+// Columns of a block of K, and those of one thread's 16 bytes. P: Bf16Product, Tf32Product or
+// F32Product, which say what a number is and how two tiles are multiplied.
+template <class P>
+inline constexpr int kBlockK = block_columns(DTypeOf<typename P::Element>::value);
+template <class P>
+inline constexpr int kWide16 = int(16 / sizeof(typename P::Element));
 
 // What every block is told of the pass.
 struct PersistentLayout {
   int T, B, H, Hp, K, k_blocks, unit_groups, shares, lanes;
   int held, held_blocks;  // blocks of K in registers, of a warp and of all
   int summed_warps;       // warps that have a part of K
+  int blocks;             // of the pass
   bool reverse;
+  uint32_t zero;       // 0, which a compiler does not know (Product::multiply_held)
   uint32_t patience;   // looks before a wait is given up; 0: none is
-  uint32_t* exchange;  // [T-1,k_blocks,B,16]
+  uint32_t* exchange;  // [T-1,k_blocks,B,kBlockWords]
   PersistentReport* report;
   const int32_t* lengths;
 
+  // This block's number among those of the pass.
+  GPU_DEVICE int block() const { return int(blockIdx.x) % blocks; }
   // Step i of the pass is step t of the sequence.
   GPU_DEVICE int forward_t(int i) const { return reverse ? T - 1 - i : i; }
   GPU_DEVICE int backward_t(int i) const { return reverse ? i : T - 1 - i; }
   GPU_DEVICE uint32_t* entry(int i) const {
-    return exchange + int64_t(i) * k_blocks * B * (kBlockK / 2);
+    return exchange + int64_t(i) * k_blocks * B * kBlockWords;
   }
   GPU_DEVICE bool valid(int t, int b) const { return !lengths || t < lengths[b]; }
+};
+
+// The passes of one launch, one or two that know nothing of each other and are divided alike: the
+// first blocks do the first, the others the second.
+template <class Pass>
+struct Passes {
+  Pass of[2];
+  GPU_DEVICE const Pass& mine() const { return of[int(blockIdx.x) < of[0].l.blocks ? 0 : 1]; }
 };
 
 // Which units and lanes this block has.
 struct BlockShare {
   int first_unit, lane_begin, lane_end;
   GPU_DEVICE explicit BlockShare(const PersistentLayout& l) {
-    const int share = int(blockIdx.x) % l.shares, group = int(blockIdx.x) / l.shares;
+    const int share = l.block() % l.shares, group = l.block() / l.shares;
     first_unit = share * l.unit_groups * kUnitGroup;
     lane_begin = group * l.lanes;
     lane_end = lane_begin + l.lanes < l.B ? lane_begin + l.lanes : l.B;
@@ -74,31 +96,51 @@ struct Item {
   }
 };
 
-// Word of two numbers that is never the sentinel.
-GPU_DEVICE uint32_t exchange_word(bf16 low, bf16 high) {
-  const uint32_t word = uint32_t(low.bits) | uint32_t(high.bits) << 16;
-  return word == kSentinel ? kOtherNan : word;
+// A word as it is sent: never the sentinel.
+GPU_DEVICE uint32_t sendable(uint32_t word) { return word == kSentinel ? kOtherNan : word; }
+// A number as the product takes it: TF32 is rounded once, by who sends it.
+template <class P>
+GPU_DEVICE uint32_t operand(uint32_t f32_bits) {
+  if constexpr (std::is_same_v<P, Tf32Product>)
+    return gpu::to_tf32(__builtin_bit_cast(float, f32_bits));
+  else
+    return f32_bits;
 }
-// Sends numbers k and k + 1 of lane b; k is even.
-GPU_DEVICE void publish(const PersistentLayout& l, uint32_t* entry, int k, int b, bf16 low,
-                        bf16 high) {
-  const int64_t at = (int64_t(k / kBlockK) * l.B + b) * (kBlockK / 2) + k % kBlockK / 2;
-  gpu::store_relaxed(entry + at, exchange_word(low, high));
+// Sends numbers k and k + 1 of lane b; k is even. Each word is an access of its own, since only
+// accesses of one size are ordered with each other.
+template <class P>
+GPU_DEVICE void publish(const PersistentLayout& l, uint32_t* entry, int k, int b,
+                        const typename P::Element (&numbers)[2]) {
+  constexpr int kPerWord = kWide16<P> / 4;
+  uint32_t* to =
+      entry + (int64_t(k / kBlockK<P>) * l.B + b) * kBlockWords + k % kBlockK<P> / kPerWord;
+  if constexpr (kPerWord == 2) {
+    const uint32_t word = uint32_t(numbers[0].bits) | uint32_t(numbers[1].bits) << 16;
+    gpu::store_relaxed(to, sendable(word));
+  } else {
+#pragma unroll
+    for (int v = 0; v < 2; ++v)
+      gpu::store_relaxed(to + v, sendable(operand<P>(__builtin_bit_cast(uint32_t, numbers[v]))));
+  }
 }
 
 // --- host ---------------------------------------------------------------------------------------
 
-// Fills the exchange with sentinels and clears the report; part of every launch sequence, so that a
-// graph may be replayed.
-PersistentLayout prepare_persistent(const Exec& exec, const PersistentPlan& plan, bool reverse,
-                                    int64_t T, int64_t B, int64_t H, const View1& lengths,
-                                    const Scratch& scratch);
-// Throws a usage Error if there is no plan or its blocks cannot all be resident.
-PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, DType act);
+// What the blocks are told of a pass over h [T+1,B,H], [B,H] of which are as in `task`. Throws an
+// Error if the scratch is too small.
+PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentTask& task,
+                                   int64_t T, bool reverse, const View1& lengths,
+                                   const Scratch& scratch);
+// Fills the exchanges of one or two passes with sentinels and clears their reports; part of every
+// launch sequence, so that a graph may be replayed.
+void fill_exchanges(const Exec& exec, const PersistentLayout (&l)[2], int passes);
+// Throws a usage Error if there is no plan for each of `passes` passes at once, or its blocks cannot
+// all be resident.
+PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, int passes = 1);
 
-inline gpu::Launch persistent_launch(const PersistentPlan& plan) {
+inline gpu::Launch persistent_launch(const PersistentPlan& plan, int passes) {
   gpu::Launch shape;
-  shape.grid.x = unsigned(plan.blocks);
+  shape.grid.x = unsigned(plan.blocks * passes);
   shape.block.x = kThreads;
   shape.shared_bytes = plan.shared_bytes;
   shape.cooperative = true;
@@ -106,24 +148,28 @@ inline gpu::Launch persistent_launch(const PersistentPlan& plan) {
 }
 
 // How many blocks of the pass's kernel one multiprocessor holds.
-int persistent_forward_blocks(Cell cell, const PersistentPlan& plan);
-int persistent_backward_blocks(Cell cell, const PersistentPlan& plan);
+int persistent_forward_blocks(const PersistentTask& task, const PersistentPlan& plan);
+int persistent_backward_blocks(const PersistentTask& task, const PersistentPlan& plan);
 
-// Calls body(Tiles<1>{}), body(Tiles<2>{}) or body(Tiles<3>{}).
+// Calls body(cell, product, Tiles<N>{}) for the kernel of a task and plan.
 template <int N>
 struct Tiles {
   static constexpr int value = N;
 };
 template <class Body>
-auto with_tiles(int n_tiles, Body&& body) {
-  switch (n_tiles) {
-    case 1:
-      return body(Tiles<1>{});
-    case 2:
-      return body(Tiles<2>{});
-    default:
-      return body(Tiles<3>{});
-  }
+void with_kernel(const PersistentTask& task, int n_tiles, Body&& body) {
+  with_cell(task.cell, [&](auto cell) {
+    if (task.act == DType::bf16) {
+      if (n_tiles == 1) return body(cell, Bf16Product{}, Tiles<1>{});
+      if (n_tiles == 2) return body(cell, Bf16Product{}, Tiles<2>{});
+      return body(cell, Bf16Product{}, Tiles<3>{});
+    }
+    if (task.matmul == MatmulMode::tf32)
+      return n_tiles == 1 ? body(cell, Tf32Product{}, Tiles<1>{})
+                          : body(cell, Tf32Product{}, Tiles<3>{});
+    return n_tiles == 1 ? body(cell, F32Product{}, Tiles<1>{})
+                        : body(cell, F32Product{}, Tiles<3>{});
+  });
 }
 
 }  // namespace unroll::cuda

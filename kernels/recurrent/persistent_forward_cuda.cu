@@ -8,33 +8,34 @@
 namespace unroll::cuda {
 namespace {
 
+template <class E>
 struct ForwardPass {
   PersistentLayout l;
-  View<bf16, 3> h, saved;   // [T+1,B,H] [T,B,S*H]
+  View<E, 3> h, saved;      // [T+1,B,H] [T,B,S*H]
   View<float, 3> c;         // [T+1,B,H]
   View<const float, 3> Wx;  // [T,B,G*H]
-  View<const bf16, 2> R;    // [G*H,H]
+  View<const E, 2> R;       // [G*H,H]
   bool R_aligned;           // every row begins on 16 bytes
   const float *b_W, *b_R;   // [G*H], or null
 };
 
 // What the two units of an item need besides the product; fetched before the wait.
-template <class C>
+template <class C, class E>
 struct ForwardInputs {
   // Both biases are in Wx unless the cell treats R h apart from W x.
   float Wx[2][C::gates], b_R[2][C::split ? C::gates : 1], c_tm1[2];
-  bf16 h_tm1[2];
+  E h_tm1[2];
   bool valid;  // the step is one of the lane's
 
   template <int N>
-  GPU_DEVICE ForwardInputs(const ForwardPass& a, const Item<N>& item, int t, int before) {
+  GPU_DEVICE ForwardInputs(const ForwardPass<E>& a, const Item<N>& item, int t, int before) {
     valid = false;
     if (!item.exists) return;
     valid = a.l.valid(t, item.b);
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
       const int unit = item.unit + v;
-      h_tm1[v] = bf16(0.0f);
+      h_tm1[v] = E(0.0f);
       if (unit >= a.l.H) continue;
       h_tm1[v] = a.h(before, item.b, unit);
       if constexpr (C::states == 2) c_tm1[v] = a.c(before, item.b, unit);
@@ -53,16 +54,16 @@ struct ForwardInputs {
   }
 };
 
-template <class C, int N>
-GPU_DEVICE void finish_item(const ForwardPass& a, const Product<C::gates, N>& product,
-                            const Item<N>& item, const ForwardInputs<C>& in, int i) {
+template <class C, class P, int N, class E = typename P::Element>
+GPU_DEVICE void finish_item(const ForwardPass<E>& a, const Product<P, C::gates, N>& product,
+                            const Item<N>& item, const ForwardInputs<C, E>& in, int i) {
   if (!item.exists) return;
   const int t = a.l.forward_t(i), after = a.l.reverse ? t : t + 1;
   constexpr int kSaved = C::saved > 0 ? C::saved : 1;
   float Rh[2][C::gates];
 #pragma unroll
   for (int k = 0; k < C::gates; ++k) product.sums(a.l, item, k, Rh[0][k], Rh[1][k]);
-  bf16 h[2] = {in.h_tm1[0], in.h_tm1[1]};
+  E h[2] = {in.h_tm1[0], in.h_tm1[1]};
   float c[2] = {}, saved[2][kSaved] = {};
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
@@ -75,10 +76,10 @@ GPU_DEVICE void finish_item(const ForwardPass& a, const Product<C::gates, N>& pr
     const float s_tm1[2] = {float(h[v]), c[v]};
     float s[2] = {};
     C::template forward<float>(in.Wx[v], Rh[v], s_tm1, s, saved[v]);
-    h[v] = bf16(s[0]);
+    h[v] = E(s[0]);
     c[v] = s[1];
   }
-  if (i + 1 < a.l.T) publish(a.l, a.l.entry(i), item.unit, item.b, h[0], h[1]);
+  if (i + 1 < a.l.T) publish<P>(a.l, a.l.entry(i), item.unit, item.b, h);
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
     const int unit = item.unit + v;
@@ -88,22 +89,24 @@ GPU_DEVICE void finish_item(const ForwardPass& a, const Product<C::gates, N>& pr
     if constexpr (C::saved > 0) {
       if (a.saved) {
 #pragma unroll
-        for (int k = 0; k < C::saved; ++k) a.saved(t, item.b, k * a.l.H + unit) = bf16(saved[v][k]);
+        for (int k = 0; k < C::saved; ++k) a.saved(t, item.b, k * a.l.H + unit) = E(saved[v][k]);
       }
     }
   }
 }
 
-template <class C, int N>
+template <class C, class P, int N>
 GPU_KERNEL_BOUNDS(kThreads, 1)
-void persistent_forward_kernel(ForwardPass a) {
+void persistent_forward_kernel(Passes<ForwardPass<typename P::Element>> passes) {
+  using E = typename P::Element;
   GPU_DYN_SHARED(raw);
+  const ForwardPass<E>& a = passes.mine();
   const PersistentLayout& l = a.l;
   const BlockShare share(l);
-  Product<C::gates, N> product(l, raw);
+  Product<P, C::gates, N> product(l, raw);
   product.fetch_matrix(l, share, [&](int m, int unit, int k) {
     if (unit >= l.H) return Words{};
-    return product.eight(a.R.row(int64_t(m) * l.H + unit), k, l.H, a.R_aligned);
+    return product.row_of(a.R.row(int64_t(m) * l.H + unit), k, l.H, a.R_aligned);
   });
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   for (int i = 0; i < l.T; ++i) {
@@ -112,63 +115,83 @@ void persistent_forward_kernel(ForwardPass a) {
     for (int lane = share.lane_begin; lane < share.lane_end; lane += N * kTileLanes) {
       // Most often a thread has one item.
       Item<N> item(mine, l, share, lane);
-      ForwardInputs<C> in(a, item, t, before);
+      ForwardInputs<C, E> in(a, item, t, before);
       if (i == 0) {
-        const View<bf16, 2> h_0{a.h.row(int64_t(before) * l.B), {l.B, l.H}, a.h.ld};
+        const View<E, 2> h_0{a.h.row(int64_t(before) * l.B), {l.B, l.H}, a.h.ld};
         product.gather_carried_in(l, share, lane, h_0);
       } else {
         product.gather(l, share, lane, i);
       }
-      product.multiply(l);
+      product.multiply(l, i);
       gpu::sync_threads();
 #pragma unroll 1
       for (int at = mine; at < items; at += kThreads) {
         if (at != mine) {
           item = Item<N>(at, l, share, lane);
-          in = ForwardInputs<C>(a, item, t, before);
+          in = ForwardInputs<C, E>(a, item, t, before);
         }
-        finish_item<C, N>(a, product, item, in, i);
+        finish_item<C, P, N>(a, product, item, in, i);
       }
     }
   }
 }
 
+template <class E>
+ForwardPass<E> forward_pass(const RecurrentForward& a, const PersistentLayout& l) {
+  ForwardPass<E> pass{};
+  pass.l = l;
+  pass.h = a.h.as<E>();
+  if (a.saved) pass.saved = a.saved.as<E>();
+  if (a.c) pass.c = a.c.as<float>();
+  pass.Wx = a.Wx.as<const float>();
+  pass.R = a.R.as<const E>();
+  pass.R_aligned = rows_aligned(a.R);
+  pass.b_W = static_cast<const float*>(a.b_W.data);
+  pass.b_R = static_cast<const float*>(a.b_R.data);
+  return pass;
+}
+
+PersistentTask task_of(const Exec& exec, const RecurrentForward& a) {
+  return {a.cell, false, a.h.n[1], a.h.n[2], a.h.dtype, exec.matmul};
+}
+
 }  // namespace
 
-int persistent_forward_blocks(Cell cell, const PersistentPlan& plan) {
+int persistent_forward_blocks(const PersistentTask& task, const PersistentPlan& plan) {
   int blocks = 0;
-  with_cell(cell, [&](auto c) {
-    blocks = with_tiles(plan.n_tiles, [&](auto n) {
-      return gpu::blocks_per_sm(persistent_forward_kernel<decltype(c), decltype(n)::value>,
-                                kThreads, plan.shared_bytes);
-    });
+  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
+    blocks =
+        gpu::blocks_per_sm(persistent_forward_kernel<decltype(c), decltype(p), decltype(n)::value>,
+                           kThreads, plan.shared_bytes);
   });
   return blocks;
 }
 
-void persistent_forward(const Exec& exec, const RecurrentForward& a, const PersistentPlan& plan) {
-  const int64_t T = a.Wx.n[0], B = a.Wx.n[1], H = a.h.n[2];
-  ForwardPass pass{};
-  pass.l = prepare_persistent(exec, plan, a.reverse, T, B, H, a.lengths, a.scratch);
-  pass.h = a.h.as<bf16>();
-  if (a.saved) pass.saved = a.saved.as<bf16>();
-  if (a.c) pass.c = a.c.as<float>();
-  pass.Wx = a.Wx.as<const float>();
-  pass.R = a.R.as<const bf16>();
-  pass.R_aligned = rows_aligned(a.R);
-  pass.b_W = static_cast<const float*>(a.b_W.data);
-  pass.b_R = static_cast<const float*>(a.b_R.data);
-  with_cell(a.cell, [&](auto c) {
-    with_tiles(plan.n_tiles, [&](auto n) {
-      gpu::launch(persistent_forward_kernel<decltype(c), decltype(n)::value>,
-                  persistent_launch(plan), exec.stream, pass);
-    });
+void persistent_forward(const Exec& exec, const RecurrentForward& first,
+                        const RecurrentForward* second, const PersistentPlan& plan) {
+  const PersistentTask task = task_of(exec, first);
+  const auto layout = [&](const RecurrentForward& a) {
+    return persistent_layout(plan, task, a.Wx.n[0], a.reverse, a.lengths, a.scratch);
+  };
+  const PersistentLayout l[2] = {layout(first), layout(second ? *second : first)};
+  fill_exchanges(exec, l, second ? 2 : 1);
+  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
+    using P = decltype(p);
+    using E = typename P::Element;
+    const Passes<ForwardPass<E>> passes = {
+        {forward_pass<E>(first, l[0]), forward_pass<E>(second ? *second : first, l[1])}};
+    gpu::launch(persistent_forward_kernel<decltype(c), P, decltype(n)::value>,
+                persistent_launch(plan, second ? 2 : 1), exec.stream, passes);
   });
 }
 
 void persistent_forward(const Exec& exec, const RecurrentForward& a) {
-  const PersistentTask task = {a.cell, false, a.h.n[1], a.h.n[2]};
-  persistent_forward(exec, a, require_plan(exec, task, a.h.dtype));
+  persistent_forward(exec, a, nullptr, require_plan(exec, task_of(exec, a)));
+}
+
+void persistent_forward_pair(const Exec& exec, const RecurrentForward& first,
+                             const RecurrentForward& second) {
+  persistent_forward(exec, first, &second, require_plan(exec, task_of(exec, first), 2));
 }
 
 }  // namespace unroll::cuda

@@ -11,23 +11,12 @@ namespace {
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-// Clocks of one H200 multiprocessor at 1.83 GHz, from data sheets and other people's measurements;
-// none was measured with these kernels.
-constexpr double kClocksPerNs = 1.83;
-constexpr double kMmaClocks = 6.6 / 4;        // m16n8k16 on one of four tensor cores, mma.sync
-constexpr double kSharedBytesPerClock = 128;  // of one multiprocessor
-constexpr double kIngestBytesPerClock = 64;   // from L2 into one multiprocessor
-constexpr double kL2BytesPerClock = 3000;     // from L2 into all of them
-constexpr double kExchangeNs = 550;           // from a store to its sight by all other blocks
-constexpr double kLoadNs = 350;               // a load from L2
-constexpr double kPointwiseNs = 150;
-
-double predict(const PersistentPlan& p) {
+double predict(const PersistentPlan& p, bool three_products) {
   const double chunks = double(p.chunks());
   const double pieces = double(p.unit_groups * p.k_blocks * p.M);
   const double in_registers = double(std::min(p.k_blocks, int64_t(kWarps) * p.held) * p.M);
-  const double math = pieces * 2 * p.n_tiles * kMmaClocks;
-  const double exchanged = double(p.k_blocks) * kBlockK * 2 * kTileLanes * p.n_tiles;
+  const double math = pieces * 2 * p.n_tiles * kMmaClocks * (three_products ? 3 : 1);
+  const double exchanged = double(p.k_blocks) * kBlockBytes * kTileLanes * p.n_tiles;
   // The matrix's part in shared memory, and the exchanged numbers, written and read once per group.
   const double from_shared =
       ((pieces - in_registers) * double(kPieceBytes) + exchanged * double(1 + p.unit_groups)) /
@@ -43,7 +32,7 @@ double predict(const PersistentPlan& p) {
 size_t shared_bytes_of(const PersistentPlan& p) {
   const int64_t in_registers = std::min(p.k_blocks, int64_t(kWarps) * p.held);
   const int64_t matrix = (p.unit_groups * p.k_blocks - in_registers) * p.M * kPieceBytes;
-  const int64_t staged = p.k_blocks * p.n_tiles * kTileLanes * kBlockK * 2;
+  const int64_t staged = p.k_blocks * p.n_tiles * kTileLanes * kBlockBytes;
   const int64_t warps = std::min<int64_t>(kWarps, p.k_blocks);
   const int64_t partial = p.unit_groups * p.M * p.n_tiles * warps * 32 * 16;
   // Two states in f32 for each unit and lane: the gradients that backward carries.
@@ -62,16 +51,16 @@ PersistentPlan persistent_plan_of(const PersistentTask& task, int64_t groups, in
   p.M = task.backward ? 1 : G;
   p.Hp = divide_up(task.H, kUnitGroup) * kUnitGroup;
   p.K = task.backward ? G * p.Hp : p.Hp;
-  p.k_blocks = divide_up(p.K, kBlockK);
+  p.k_blocks = divide_up(p.K, block_columns(task.act));
   p.unit_groups = unit_groups;
   p.shares = divide_up(p.Hp / kUnitGroup, unit_groups);
   p.lanes = divide_up(divide_up(task.B, groups), kTileLanes) * kTileLanes;
   p.groups = divide_up(task.B, p.lanes);
-  p.n_tiles = n_tiles;
-  p.held = std::min(held, register_blocks(p.M));
+  p.n_tiles = has_kernel(task.act, n_tiles) ? n_tiles : n_tiles + 1;
+  p.held = std::min(held, register_blocks(p.M, task.three_products()));
   p.blocks = p.shares * p.groups;
   p.shared_bytes = shared_bytes_of(p);
-  p.step_ns = predict(p);
+  p.step_ns = predict(p, task.three_products());
   return p;
 }
 
@@ -100,9 +89,10 @@ PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, 
   return best;
 }
 
-size_t persistent_scratch_bytes(Cell cell, int64_t T, int64_t B, int64_t H) {
+size_t persistent_scratch_bytes(Cell cell, DType act, int64_t T, int64_t B, int64_t H) {
+  if (act != DType::bf16 && act != DType::f32) return 0;
   // Backward exchanges all gates, forward one number per unit.
-  const PersistentPlan p = persistent_plan_of({cell, true, B, H}, 1, 1, 1);
+  const PersistentPlan p = persistent_plan_of({cell, true, B, H, act}, 1, 1, 1);
   return size_t(kReportBytes + (T - 1) * persistent_step_words(p, B) * 4);
 }
 

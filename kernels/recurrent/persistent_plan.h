@@ -9,31 +9,56 @@
 //
 // Units come in groups of 16, Hp = H rounded up to that. A block owns `unit_groups` of them with
 // all their rows; the `shares` blocks of a batch group own all units and serve `lanes` lanes,
-// n_tiles tiles of 8 lanes at a time. K is cut into blocks of 32, dealt out to the 8 warps of a
-// block in turn. The first `held` blocks of a warp, of the first unit group, are in its registers;
-// the rest of the matrix is in shared memory.
+// n_tiles tiles of 8 lanes at a time. K is cut into blocks of 64 bytes, 32 numbers in bf16 and 16
+// in f32, dealt out to the 8 warps of a block in turn. The first `held` blocks of a warp, of the
+// first unit group, are in its registers; the rest of the matrix is in shared memory. f32 with
+// MatmulMode::f32 is three TF32 products of the halves of its operands, which are split as they are
+// multiplied: the matrix is held once.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
+#include "kernels/base/dtype.h"
+#include "kernels/base/exec.h"
 #include "kernels/cells/cells.h"
 
 namespace unroll {
 
 namespace persistent {
 
-inline constexpr int kUnitGroup = 16, kBlockK = 32, kTileLanes = 8, kMaxTiles = 3;
+inline constexpr int kUnitGroup = 16, kTileLanes = 8, kMaxTiles = 3;
 inline constexpr int kWarps = 8, kThreads = 32 * kWarps;
-// Bytes of one block of 32 columns of 16 rows of the matrix.
-inline constexpr int64_t kPieceBytes = kUnitGroup * kBlockK * 2;
+// A block of K: bytes and 32-bit words of one of its rows, bytes of 16 rows.
+inline constexpr int kBlockBytes = 64, kBlockWords = kBlockBytes / 4;
+inline constexpr int64_t kPieceBytes = kUnitGroup * kBlockBytes;
 // Bytes of the record at the start of the scratch (persistent_cuda.h).
 inline constexpr int64_t kReportBytes = 256;
 
+// Columns of a block of K.
+constexpr int block_columns(DType act) { return act == DType::bf16 ? 32 : 16; }
 // Blocks of K per warp for which there are registers, 8 for each of the M tiles of 16 rows: what
-// the sums of kMaxTiles tiles of lanes leave free.
-constexpr int register_blocks(int M) { return M == 1 ? 18 : 4; }
+// the sums of kMaxTiles tiles of lanes leave free; with three products, also the halves of the
+// operands.
+constexpr int register_blocks(int M, bool three_products) {
+  if (M == 1) return three_products ? 14 : 18;
+  return M == 4 && three_products ? 2 : 4;
+}
+// Tiles of lanes for which there is a kernel: fewer in f32, since each takes long to compile.
+constexpr bool has_kernel(DType act, int n_tiles) { return act == DType::bf16 || n_tiles != 2; }
+
+// Clocks of one H200 multiprocessor at 1.83 GHz, from data sheets and other people's measurements;
+// none was measured with these kernels; `./dev bench recurrent` does that on a GPU.
+inline constexpr double kClocksPerNs = 1.83;
+// On one of four tensor cores, mma.sync: m16n8k16 in bf16, and as long m16n8k8 in TF32.
+inline constexpr double kMmaClocks = 6.6 / 4;
+inline constexpr double kSharedBytesPerClock = 128;  // of one multiprocessor
+inline constexpr double kIngestBytesPerClock = 64;   // from L2 into one multiprocessor
+inline constexpr double kL2BytesPerClock = 3000;     // from L2 into all of them
+inline constexpr double kExchangeNs = 550;  // from a store to its sight by all other blocks
+inline constexpr double kLoadNs = 350;      // a load from L2
+inline constexpr double kPointwiseNs = 150;
 
 }  // namespace persistent
 
@@ -41,7 +66,7 @@ struct PersistentPlan {
   bool backward = false;
   int M = 0;                // rows per unit
   int64_t Hp = 0, K = 0;    // padded units, length of a row
-  int64_t k_blocks = 0;     // of 32 in K, rounded up
+  int64_t k_blocks = 0;     // in K, rounded up
   int64_t unit_groups = 0;  // per block
   int64_t shares = 0;       // blocks of a batch group
   int64_t groups = 0;       // of lanes, independent of each other
@@ -63,6 +88,10 @@ struct PersistentTask {
   Cell cell;
   bool backward;
   int64_t B, H;
+  DType act = DType::bf16;              // or f32
+  MatmulMode matmul = MatmulMode::f32;  // of products of f32
+
+  bool three_products() const { return act == DType::f32 && matmul == MatmulMode::f32; }
 };
 
 // The fastest plan by prediction for `multiprocessors`, each with one block that may have
@@ -70,16 +99,18 @@ struct PersistentTask {
 PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, size_t shared_bytes,
                                std::string* why = nullptr);
 
-// The plan with these choices, whether it fits or not; at most `held` blocks in registers.
+// The plan with these choices, whether it fits or not; at most `held` blocks in registers, and the
+// next larger n_tiles where there is no kernel.
 PersistentPlan persistent_plan_of(const PersistentTask& task, int64_t groups, int64_t unit_groups,
                                   int n_tiles, int held = 1 << 20);
 
-// Words (two numbers each) that the blocks exchange in one step.
+// Words, of two bf16 or one f32, that the blocks exchange in one step.
 inline int64_t persistent_step_words(const PersistentPlan& plan, int64_t B) {
-  return plan.k_blocks * B * persistent::kBlockK / 2;
+  return plan.k_blocks * B * persistent::kBlockWords;
 }
 
-// Scratch of either pass: a record of 256 bytes, then the numbers of T - 1 steps.
-size_t persistent_scratch_bytes(Cell cell, int64_t T, int64_t B, int64_t H);
+// Scratch of either pass: a record of 256 bytes, then the numbers of T - 1 steps. 0 for a type in
+// which the schedule does not compute.
+size_t persistent_scratch_bytes(Cell cell, DType act, int64_t T, int64_t B, int64_t H);
 
 }  // namespace unroll

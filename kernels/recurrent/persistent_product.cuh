@@ -1,22 +1,26 @@
 // The product at the heart of both passes of the persistent schedule, fed by the exchange. How
 // rows, K and lanes are divided: persistent_plan.h.
 //
-// The matrix is the A operand of mma.m16n8k16. A tile's 16 rows are one row (one gate) of each of
-// 16 units, row g that of unit 2g and row g + 8 that of unit 2g + 1, so after the sum over warps
-// one thread holds all gates of two neighbouring units of a lane, and sends them as one word. K is
-// permuted: of a block of 32 columns, thread t of a quad holds columns 8t..8t+7 of A and of B, one
-// load of 16 bytes each, and they serve as columns 2t 2t+1 2t+8 2t+9 of two mma. Both operands are
-// permuted alike, so the sum is over the same products.
+// The matrix is the A operand of mma.m16n8k16, or m16n8k8 in TF32. A tile's 16 rows are one row (one
+// gate) of each of 16 units, row g that of unit 2g and row g + 8 that of unit 2g + 1, so after the
+// sum over warps one thread holds all gates of two neighbouring units of a lane, and sends them together. K is
+// permuted: of a block of 64 bytes of columns, thread t of a quad holds 16 bytes of A and of B, one
+// load each, bf16 columns 8t..8t+7 or f32 columns 4t..4t+3, and they serve as columns 2t 2t+1 2t+8
+// 2t+9, or t t+4, of two mma. Both operands are permuted alike, so the sum is over the same
+// products. In words of 32 bits the two types are the same.
 #pragma once
 
 #include "kernels/recurrent/persistent_exchange.cuh"
 
 namespace unroll::cuda {
 
-// M rows per unit, N tiles of 8 lanes at a time.
-template <int M, int N>
+// M rows per unit, N tiles of 8 lanes at a time, P as in persistent_exchange.cuh.
+template <class P, int M, int N>
 struct Product {
-  static constexpr int kInRegisters = register_blocks(M);
+  using Element = typename P::Element;
+  static constexpr int kWide = kWide16<P>;
+  static constexpr bool kThreeProducts = std::is_same_v<P, F32Product>;
+  static constexpr int kInRegisters = register_blocks(M, kThreeProducts);
   static constexpr int kWordsAtOnce = 6;  // 16-byte loads under way per thread
   // An mma waits for the one before it on the same sums: with few tiles, two sets of sums.
   static constexpr int kChains = N == 1 || M * N < 4 ? 2 : 1;
@@ -43,9 +47,9 @@ struct Product {
         gpu::carve<float>(raw, size_t(l.unit_groups) * M * N * l.summed_warps * gpu::kWarp * 4);
   }
 
-  // Fetches the matrix: row8(m, unit, k) is columns k..k+7 of row m of a unit, zero outside.
-  template <class Row8>
-  GPU_DEVICE void fetch_matrix(const PersistentLayout& l, const BlockShare& share, Row8 row8) {
+  // Fetches the matrix: row(m, unit, k) is columns k..k+kWide-1 of row m of a unit, zero outside.
+  template <class Row>
+  GPU_DEVICE void fetch_matrix(const PersistentLayout& l, const BlockShare& share, Row row) {
 #pragma unroll
     for (int j = 0; j < kInRegisters; ++j) {
 #pragma unroll
@@ -53,7 +57,7 @@ struct Product {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           Words w{};
-          if (j < held_here) w = row8(m, share.first_unit + 2 * g + half, column(j));
+          if (j < held_here) w = row(m, share.first_unit + 2 * g + half, column(j));
 #pragma unroll
           for (int e = 0; e < 4; ++e) held[j][m][half * 4 + e] = w[e];
         }
@@ -65,10 +69,10 @@ struct Product {
 #pragma unroll 1
       for (int j = u == 0 ? held_here : 0; j < blocks_here; ++j) {
 #pragma unroll 1
-        for (int row = 0; row < 2 * M; ++row) {
-          const int m = row / 2, half = row % 2;
+        for (int i = 0; i < 2 * M; ++i) {
+          const int m = i / 2, half = i % 2;
           gpu::store_vec(piece(l, u, j, m, half),
-                         row8(m, share.first_unit + u * kUnitGroup + 2 * g + half, column(j)));
+                         row(m, share.first_unit + u * kUnitGroup + 2 * g + half, column(j)));
         }
       }
     }
@@ -78,9 +82,9 @@ struct Product {
   GPU_DEVICE void gather(const PersistentLayout& l, const BlockShare& share, int first_lane,
                          int step) {
     constexpr int kDeep = kWordsAtOnce / N;
-    const int lane_stride = kTileLanes * (kBlockK / 2), block_stride = kWarps * l.B * (kBlockK / 2);
+    const int lane_stride = kTileLanes * kBlockWords, block_stride = kWarps * l.B * kBlockWords;
     const uint32_t* from =
-        l.entry(step - 1) + (int64_t(warp) * l.B + first_lane + g) * (kBlockK / 2) + 4 * t;
+        l.entry(step - 1) + (int64_t(warp) * l.B + first_lane + g) * kBlockWords + 4 * t;
 #pragma unroll 1
     for (int j0 = 0; j0 < blocks_here; j0 += kDeep, from += int64_t(kDeep) * block_stride) {
       const auto comes = [&](int j, int n) {  // numbers beyond K and lanes beyond B do not exist
@@ -132,29 +136,29 @@ struct Product {
   }
   // Stages the carried-in state: number k of lane b is state(b, k).
   GPU_DEVICE void gather_carried_in(const PersistentLayout& l, const BlockShare& share,
-                                    int first_lane, View<bf16, 2> state) {
+                                    int first_lane, View<Element, 2> state) {
 #pragma unroll 1
     for (int j = 0; j < blocks_here; ++j) {
 #pragma unroll 1
       for (int n = 0; n < N; ++n) {
         const int b = first_lane + n * kTileLanes + g;
         Words w{};
-        if (b < share.lane_end) w = eight(state.row(b), column(j), l.H, false);
+        if (b < share.lane_end) w = row_of(state.row(b), column(j), l.H, false);
         stage(j, n, w);
       }
     }
   }
 
-  // The staged numbers times the matrix, this warp's part of K, into `partial`. All threads of the
-  // block call it, and a barrier follows before sums are read.
-  GPU_DEVICE void multiply(const PersistentLayout& l) {
+  // The staged numbers times the matrix, this warp's part of K, into `partial`: in some step. All
+  // threads of the block call it, and a barrier follows before sums are read.
+  GPU_DEVICE void multiply(const PersistentLayout& l, int step) {
 #pragma unroll 1
     for (int u = 0; u < l.unit_groups; ++u) {
       Sums sum{};
       if (u == 0) {
 #pragma unroll
         for (int j = 0; j < kInRegisters; ++j)
-          if (j < held_here) multiply_held(sum, j);
+          if (j < held_here) multiply_held(sum, j, l.zero * uint32_t(step));
       }
 #pragma unroll 1
       for (int j = u == 0 ? held_here : 0; j < blocks_here; ++j) multiply_kept(l, sum, u, j);
@@ -193,23 +197,33 @@ struct Product {
     }
   }
 
-  // Columns k..k+7 of a row of n numbers; zero beyond. `aligned`: k begins on 16 bytes.
-  template <class P>
-  static GPU_DEVICE Words eight(P* row, int k, int n, bool aligned) {
-    if (aligned && k + 8 <= n) return __builtin_bit_cast(Words, gpu::load_vec<8>(row + k));
+  // Columns k..k+kWide-1 of a row of n numbers as operands; zero beyond. `aligned`: k begins on 16
+  // bytes.
+  template <class E>
+  static GPU_DEVICE Words row_of(E* row, int k, int n, bool aligned) {
     Words w{};
+    if (aligned && k + kWide <= n) {
+      w = __builtin_bit_cast(Words, gpu::load_vec<kWide>(row + k));
 #pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const uint32_t low = k + 2 * e < n ? row[k + 2 * e].bits : 0u;
-      const uint32_t high = k + 2 * e + 1 < n ? row[k + 2 * e + 1].bits : 0u;
-      w[e] = low | high << 16;
+      for (int e = 0; e < 4; ++e) w[e] = operand<P>(w[e]);
+      return w;
     }
+#pragma unroll
+    for (int e = 0; e < kWide; ++e)
+      if (k + e < n) put(w, e, row[k + e]);
     return w;
+  }
+  // Makes x number e of 16 bytes that are zero there.
+  static GPU_DEVICE void put(Words& w, int e, Element x) {
+    if constexpr (sizeof(Element) == 2)
+      w[e / 2] |= uint32_t(x.bits) << 16 * (e % 2);
+    else
+      w[e] = operand<P>(__builtin_bit_cast(uint32_t, x));
   }
 
  private:
-  // First column of this thread's eight of its j-th block of K.
-  GPU_DEVICE int column(int j) const { return (warp + j * kWarps) * kBlockK + 8 * t; }
+  // First of this thread's columns of its j-th block of K.
+  GPU_DEVICE int column(int j) const { return (warp + j * kWarps) * kBlockK<P> + kWide * t; }
   GPU_DEVICE uint32_t* piece(const PersistentLayout& l, int u, int j, int m, int half) const {
     const int block = u * l.k_blocks + warp + j * kWarps - l.held_blocks;
     return matrix + (((block * M + m) * 2 + half) * gpu::kWarp + lane) * 4;
@@ -238,48 +252,69 @@ struct Product {
     const int e = 2 * half;
     const uint32_t a[4] = {rows[e], rows[e + 4], rows[e + 1], rows[e + 5]};
     const uint32_t b[2] = {numbers[e], numbers[e + 1]};
-    gpu::mma_m16n8k16_bf16(sum.v[half % kChains][m][n], a, b);
+    P::multiply(sum.v[half % kChains][m][n], a, b);
   }
-  GPU_DEVICE void multiply_held(Sums& sum, int j) const {
+  GPU_DEVICE void multiply_row(Sums& sum, int m, const uint32_t (&rows)[8],
+                               const Words (&numbers)[N]) const {
 #pragma unroll
-    for (int n = 0; n < N; ++n) {
-      const Words numbers = gpu::load_vec<4>(staged_words(j, n));
+    for (int half = 0; half < 2; ++half) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
+      for (int n = 0; n < N; ++n) multiply_half(sum, half, m, n, rows, numbers[n]);
+    }
+  }
+  GPU_DEVICE void load_staged(int j, Words (&numbers)[N]) const {
 #pragma unroll
-        for (int m = 0; m < M; ++m) multiply_half(sum, half, m, n, held[j][m], numbers);
+    for (int n = 0; n < N; ++n) numbers[n] = gpu::load_vec<4>(staged_words(j, n));
+  }
+  // True f32 splits a row once for all tiles of lanes. What is split never changes, so a compiler
+  // would do it once for all steps and find no registers for the halves; `zero` is new in each.
+  GPU_DEVICE void multiply_held(Sums& sum, int j, uint32_t zero) const {
+    if constexpr (kThreeProducts) {
+      Words numbers[N];
+      load_staged(j, numbers);
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+        uint32_t rows[8];
+#pragma unroll
+        for (int e = 0; e < 8; ++e) rows[e] = held[j][m][e] ^ zero;
+        multiply_row(sum, m, rows, numbers);
+      }
+    } else {
+#pragma unroll
+      for (int n = 0; n < N; ++n) {
+        const Words numbers = gpu::load_vec<4>(staged_words(j, n));
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+#pragma unroll
+          for (int m = 0; m < M; ++m) multiply_half(sum, half, m, n, held[j][m], numbers);
+        }
       }
     }
   }
   // One tile of rows at a time, since there are no registers for more.
   GPU_DEVICE void multiply_kept(const PersistentLayout& l, Sums& sum, int u, int j) const {
     Words numbers[N];
-#pragma unroll
-    for (int n = 0; n < N; ++n) numbers[n] = gpu::load_vec<4>(staged_words(j, n));
+    load_staged(j, numbers);
 #pragma unroll
     for (int m = 0; m < M; ++m) {
       const Words first = gpu::load_vec<4>(piece(l, u, j, m, 0));
       const Words second = gpu::load_vec<4>(piece(l, u, j, m, 1));
       const uint32_t rows[8] = {first[0],  first[1],  first[2],  first[3],
                                 second[0], second[1], second[2], second[3]};
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-#pragma unroll
-        for (int n = 0; n < N; ++n) multiply_half(sum, half, m, n, rows, numbers[n]);
-      }
+      multiply_row(sum, m, rows, numbers);
     }
   }
 
   GPU_DEVICE void give_up(const PersistentLayout& l, int step, int k, int b) {
     gave_up = true;
     if (gpu::atomic_cas(&l.report->timed_out, 0u, 1u) != 0) return;
-    l.report->block = blockIdx.x;
+    l.report->block = uint32_t(l.block());
     l.report->warp = uint32_t(warp);
     l.report->step = uint32_t(step);
     l.report->k = uint32_t(k);
     l.report->lane = uint32_t(b);
-    l.report->owner = blockIdx.x / uint32_t(l.shares) * uint32_t(l.shares) +
-                      uint32_t(k % l.Hp / kUnitGroup / l.unit_groups);
+    l.report->owner =
+        uint32_t(l.block() / l.shares * l.shares + k % l.Hp / kUnitGroup / l.unit_groups);
   }
 };
 

@@ -50,13 +50,32 @@ void check_state_c(const char* op, const Dims& d, const View3& c) {
   if (d.cell.states == 2) check_shape(op, "c", c, "[T+1,B,H]", {d.T + 1, d.B, d.H}, d.acc);
 }
 
-// Runs the pass in the schedule that `a` asks for, or the one chosen for it. Members of Passes: the
-// bodies of one pass.
+void check_noise(const char* op, const Dims& d, const StateNoise& n) {
+  const auto check_rate = [&](const char* name, double rate) {
+    if (!(rate >= 0 && rate < 1))
+      throw Error(std::string(op) + ": noise." + name + " is " + std::to_string(rate) +
+                  ", expected 0 <= rate < 1");
+  };
+  check_rate("zoneout_h", n.zoneout_h);
+  check_rate("zoneout_c", n.zoneout_c);
+  check_rate("dropout", n.dropout);
+  if (n.zoneout_c > 0 && d.cell.states == 1)
+    throw Error(std::string(op) + ": noise.zoneout_c is given, and a cell of " + d.cell.name +
+                " has no c; leave it out");
+  check_optional(op, "noise.resets", n.resets, "[T,B]", {d.T, d.B}, DType::i32);
+  if (n.draws()) check_shape(op, "noise.key.counter", n.key.counter, "[2]", {2}, DType::u64);
+}
+
+// The schedule that `a` asks for, or the one chosen for it.
+template <class Args>
+Schedule schedule_for(const Exec& exec, const Args& a, const Dims& d) {
+  return choose_schedule(exec, a.schedule, a.cell, d.act, d.T, d.B, d.H, a.noise.any()).schedule;
+}
+
+// Runs the pass in its schedule. Members of Passes: the bodies of one pass, and of two at once.
 template <class Passes, class Args>
 void run(const Exec& exec, const Args& a, const Dims& d) {
-  const Schedule schedule =
-      choose_schedule(exec, a.schedule, a.cell, d.act, d.T, d.B, d.H).schedule;
-  switch (schedule) {
+  switch (schedule_for(exec, a, d)) {
     case Schedule::automatic:  // the CPU's loop
     case Schedule::alternating:
       return dispatch<Passes::loop, Passes::alternating>(exec, a);
@@ -73,6 +92,7 @@ struct ForwardPasses {
   static constexpr Pass alternating = &cuda::alternating_forward;
   static constexpr Pass step = &cuda::step_forward;
   static constexpr Pass persistent = &cuda::persistent_forward;
+  static constexpr auto persistent_pair = &cuda::persistent_forward_pair;
 };
 struct BackwardPasses {
   using Pass = void (*)(const Exec&, const RecurrentBackward&);
@@ -80,12 +100,10 @@ struct BackwardPasses {
   static constexpr Pass alternating = &cuda::alternating_backward;
   static constexpr Pass step = &cuda::step_backward;
   static constexpr Pass persistent = &cuda::persistent_backward;
+  static constexpr auto persistent_pair = &cuda::persistent_backward_pair;
 };
 
-}  // namespace
-
-void recurrent_forward(const Exec& exec, const RecurrentForward& a) {
-  if (exec.kind == DeviceKind::none) return;
+Dims checked(const Exec& exec, const RecurrentForward& a) {
   const char* op = "recurrent_forward";
   const Dims d = dims_of(op, a.cell, a.h);
   check_state_c(op, d, a.c);
@@ -95,12 +113,15 @@ void recurrent_forward(const Exec& exec, const RecurrentForward& a) {
   check_optional(op, "b_W", a.b_W, "[GH]", {d.GH}, d.acc);
   check_optional(op, "b_R", a.b_R, "[GH]", {d.GH}, d.acc);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
+  check_noise(op, d, a.noise);
+  if (a.noise.masks_h()) check_shape(op, "h_in", a.h_in, "[T,B,H]", {d.T, d.B, d.H}, d.act);
+  if (needs_fresh(a.cell, a.noise))
+    check_optional(op, "fresh", a.fresh, "[T,B,H]", {d.T, d.B, d.H}, d.acc);
   check_scratch(op, exec, a.cell, d, a.scratch);
-  run<ForwardPasses>(exec, a, d);
+  return d;
 }
 
-void recurrent_backward(const Exec& exec, const RecurrentBackward& a) {
-  if (exec.kind == DeviceKind::none) return;
+Dims checked(const Exec& exec, const RecurrentBackward& a) {
   const char* op = "recurrent_backward";
   const Dims d = dims_of(op, a.cell, a.h);
   check_shape(op, "dWx", a.dWx, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
@@ -110,8 +131,48 @@ void recurrent_backward(const Exec& exec, const RecurrentBackward& a) {
   if (d.SH > 0) check_shape(op, "saved", a.saved, "[T,B,SH]", {d.T, d.B, d.SH}, d.act);
   check_shape(op, "R", a.R, "[GH,H]", {d.GH, d.H}, d.act);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
+  check_noise(op, d, a.noise);
+  if (needs_fresh(a.cell, a.noise))
+    check_shape(op, "fresh", a.fresh, "[T,B,H]", {d.T, d.B, d.H}, d.acc);
   check_scratch(op, exec, a.cell, d, a.scratch);
-  run<BackwardPasses>(exec, a, d);
+  return d;
+}
+
+template <class Passes, class Args>
+void run_pair(const char* op, const Exec& exec, const Args& first, const Args& second) {
+  const Dims d = checked(exec, first), e = checked(exec, second);
+  if (first.cell != second.cell || first.schedule != second.schedule || d.T != e.T || d.B != e.B ||
+      d.H != e.H || d.act != e.act)
+    throw Error(std::string(op) + ": h is " + shape_text(first.h) + " and " + shape_text(second.h) +
+                ", expected one cell, schedule, shape and type for both");
+  if constexpr (kBuiltWithCuda) {
+    if (exec.kind == DeviceKind::cuda && schedule_for(exec, first, d) == Schedule::persistent &&
+        schedule_for(exec, second, e) == Schedule::persistent &&
+        cuda::persistent_obstacle(exec, first.cell, d.act, d.T, d.B, d.H, 2).empty())
+      return Passes::persistent_pair(exec, first, second);
+  }
+  run<Passes>(exec, first, d);
+  run<Passes>(exec, second, e);
+}
+
+}  // namespace
+
+void recurrent_forward(const Exec& exec, const RecurrentForward& a) {
+  if (exec.kind != DeviceKind::none) run<ForwardPasses>(exec, a, checked(exec, a));
+}
+void recurrent_backward(const Exec& exec, const RecurrentBackward& a) {
+  if (exec.kind != DeviceKind::none) run<BackwardPasses>(exec, a, checked(exec, a));
+}
+
+void recurrent_forward_pair(const Exec& exec, const RecurrentForward& first,
+                            const RecurrentForward& second) {
+  if (exec.kind != DeviceKind::none)
+    run_pair<ForwardPasses>("recurrent_forward_pair", exec, first, second);
+}
+void recurrent_backward_pair(const Exec& exec, const RecurrentBackward& first,
+                             const RecurrentBackward& second) {
+  if (exec.kind != DeviceKind::none)
+    run_pair<BackwardPasses>("recurrent_backward_pair", exec, first, second);
 }
 
 void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients& a) {
@@ -123,9 +184,10 @@ void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients
   check_shape(op, "dR", a.dR, "[GH,H]", {d.GH, d.H}, d.acc);
   check_optional(op, "db_W", a.db_W, "[GH]", {d.GH}, d.acc);
   check_optional(op, "db_R", a.db_R, "[GH]", {d.GH}, d.acc);
+  check_optional(op, "h_in", a.h_in, "[T,B,H]", {d.T, d.B, d.H}, d.act);
 
   const View3& dRh = d.cell.split ? a.dRh : a.dWx;
-  const View3 h_tm1 = a.h.slice(a.reverse ? 1 : 0, d.T);
+  const View3 h_tm1 = a.h_in ? a.h_in : a.h.slice(a.reverse ? 1 : 0, d.T);
   gemm(exec, {.C = a.dR,
               .A = dRh.matrix(),
               .B = h_tm1.matrix(),
@@ -140,8 +202,8 @@ size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, in
   const bool on_cuda = exec.kind == DeviceKind::cuda || exec.blas != nullptr;
   const size_t common = recurrent_scratch(nullptr, cell, act, B, H).bytes;
   if (!on_cuda) return common + cpu::recurrent_packed_bytes(exec, cell, act, T, B, H);
-  const size_t persistent = act == DType::bf16 ? persistent_scratch_bytes(cell, T, B, H) : 0;
-  return std::max({common, step_scratch_bytes(cell, act, B, H), persistent});
+  return std::max(
+      {common, step_scratch_bytes(cell, act, B, H), persistent_scratch_bytes(cell, act, T, B, H)});
 }
 
 }  // namespace unroll

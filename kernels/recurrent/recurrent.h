@@ -11,6 +11,8 @@
 // With lengths, a lane b holds lengths[b] valid steps: at t >= lengths[b] its state is copied
 // through and its gates get no gradient, so in reverse a lane starts at its own last step.
 //
+// Between the steps: resets, zoneout and recurrent dropout, loop_noise.h.
+//
 // Schedules: the CPU loop (reference), and on CUDA those of schedule.h; a schedule that is named and
 // cannot run is a usage Error. Cells: kernels/cells. Truncated BPTT as in Williams & Peng 1990.
 //
@@ -20,6 +22,7 @@
 #include "kernels/base/exec.h"
 #include "kernels/base/view.h"
 #include "kernels/cells/cells.h"
+#include "kernels/recurrent/loop_noise.h"
 #include "kernels/recurrent/schedule.h"
 
 namespace unroll {
@@ -31,11 +34,15 @@ struct RecurrentForward {
   View3 h;          // [T+1,B,H]  act; in: the carried-in slot, out: the others
   View3 c{};        // [T+1,B,H]  acc; likewise; only cells with two states
   View3 saved{};    // [T,B,S*H]  act; out; for backward; not given in evaluation or when S = 0
+  View3 h_in{};     // [T,B,H]    act; out: what R multiplied in step t; only if noise.masks_h()
+  View3 fresh{};    // [T,B,H]    acc; out; for backward: the cell's last state before its zoneout;
+                    //            only if needs_fresh()
   View3 Wx;         // [T,B,G*H]  acc
   View2 R;          // [G*H,H]    act
   View1 b_W{};      // [G*H]      acc; may be left out
   View1 b_R{};      // [G*H]      acc; may be left out
   View1 lengths{};  // [B]      i32, 0..T; may be left out
+  StateNoise noise{};
   Scratch scratch;  // recurrent_scratch_bytes
 };
 void recurrent_forward(const Exec& exec, const RecurrentForward& args);
@@ -45,21 +52,37 @@ struct RecurrentBackward {
   Cell cell;
   Schedule schedule = Schedule::automatic;
   bool reverse = false;
-  View3 dWx;        // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
-  View3 dRh{};      // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
-  View3 dh;         // [T,B,H]    act; in: gradient of the outputs, step t in entry t
-  View3 h;          // [T+1,B,H]  act; as forward left it
-  View3 c{};        // [T+1,B,H]  acc; as forward left it
-  View3 saved{};    // [T,B,S*H]  act
-  View2 R;          // [G*H,H]    act
-  View1 lengths{};  // [B]      i32; may be left out
-  Scratch scratch;  // recurrent_scratch_bytes
+  View3 dWx;           // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
+  View3 dRh{};         // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
+  View3 dh;            // [T,B,H]    act; in: gradient of the outputs, step t in entry t
+  View3 h;             // [T+1,B,H]  act; as forward left it
+  View3 c{};           // [T+1,B,H]  acc; as forward left it
+  View3 saved{};       // [T,B,S*H]  act
+  View3 fresh{};       // [T,B,H]    acc; as forward left it
+  View2 R;             // [G*H,H]    act
+  View1 lengths{};     // [B]      i32; may be left out
+  StateNoise noise{};  // as in forward
+  Scratch scratch;     // recurrent_scratch_bytes
 };
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
 
+// Two passes of one cell, schedule and shape, neither of which reads what the other writes: the two
+// directions of a layer. In the persistent schedule they are one launch, each on half of the device,
+// where a half holds R; otherwise one runs after the other.
+void recurrent_forward_pair(const Exec& exec, const RecurrentForward& first,
+                            const RecurrentForward& second);
+void recurrent_backward_pair(const Exec& exec, const RecurrentBackward& first,
+                             const RecurrentBackward& second);
+
+// Whether forward must keep the last state of the cell (h, or c where there is one) as it was
+// before zoneout: backward reads it, and a unit that kept its old state has lost it.
+inline bool needs_fresh(Cell cell, const StateNoise& noise) {
+  return (info_of(cell).states == 2 ? noise.zoneout_c : noise.zoneout_h) > 0;
+}
+
 // After recurrent_backward: dR = dRh^T h_tm1 over all steps, one product, and the bias gradients,
-// column sums in a fixed order. dW and dx are plain products of the caller. dRh is dWx for cells
-// not split.
+// column sums in a fixed order; where noise masks h_tm1, of what forward left in h_in. dW and dx
+// are plain products of the caller. dRh is dWx for cells not split.
 struct RecurrentWeightGradients {
   Cell cell;
   bool reverse = false;
@@ -68,9 +91,10 @@ struct RecurrentWeightGradients {
   View1 db_R{};  // [G*H]      acc; may be left out
   Accumulate to_dR = Accumulate::overwrite, to_db_W = Accumulate::overwrite,
              to_db_R = Accumulate::overwrite;
-  View3 dWx;  // [T,B,G*H]  act
-  View3 dRh;  // [T,B,G*H]  act
-  View3 h;    // [T+1,B,H]  act
+  View3 dWx;     // [T,B,G*H]  act
+  View3 dRh;     // [T,B,G*H]  act
+  View3 h;       // [T+1,B,H]  act
+  View3 h_in{};  // [T,B,H]  act; as forward left it; only if noise.masks_h()
 };
 void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients& args);
 
@@ -82,6 +106,9 @@ void recurrent_forward(const Exec& exec, const RecurrentForward& args);
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
 }  // namespace cpu
 namespace cuda {
+// What R multiplies in the first step that runs: the carried-in h, or where noise masks it the
+// entry of args.h_in, which this writes.
+View2 first_input(const Exec& exec, const RecurrentForward& args);
 void alternating_forward(const Exec& exec, const RecurrentForward& args);
 void alternating_backward(const Exec& exec, const RecurrentBackward& args);
 }  // namespace cuda

@@ -9,6 +9,7 @@
 #include "kernels/cells/cell_types.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/packed_gemm.h"
+#include "kernels/recurrent/loop_noise.h"
 #include "kernels/recurrent/recurrent.h"
 #include "kernels/recurrent/recurrent_scratch.h"
 
@@ -105,9 +106,37 @@ inline void backward_unit(const BackwardLane<T>& lane, int64_t u, int64_t H) {
   if constexpr (C::states == 2) lane.dc[u] = ds_tm1[1];
 }
 
+// The draws of a block of units of one lane, in a slot that step t_next reads.
+template <class T>
+struct Draws {
+  uint32_t of[kBlock];
+  const LoopNoise<T>& noise;
+  int64_t first, count;
+  Draws(const LoopNoise<T>& noise, int64_t slot, int64_t b, int64_t first, int64_t last,
+        int64_t t_next)
+      : noise(noise), first(first), count(last - first) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) of[i] = noise.draw(slot, b, first + i, t_next);
+  }
+  // to = m from
+  void hand_on(const T* from, T* to) const {
+    for (int64_t i = 0; i < count; ++i) to[first + i] = noise.handed_on(of[i], from[first + i]);
+  }
+  // fresh = new_state, where it is asked for; new_state = k old_state + (1 - k) new_state
+  template <class Kept>
+  void zone(const T* old_state, T* new_state, T* fresh, const Kept& kept) const {
+    if (fresh) std::copy_n(new_state + first, count, fresh + first);
+    for (int64_t i = 0; i < count; ++i) {
+      const T k = kept(of[i]);
+      new_state[first + i] = k * old_state[first + i] + (1 - k) * new_state[first + i];
+    }
+  }
+};
+
 template <class C, class T>
 void forward(const Exec& exec, const RecurrentForward& a) {
-  const View<T, 3> h = a.h.as<T>(), c = a.c.as<T>(), saved = a.saved.as<T>(), Wx = a.Wx.as<T>();
+  const View<T, 3> h = a.h.as<T>(), c = a.c.as<T>(), saved = a.saved.as<T>(), Wx = a.Wx.as<T>(),
+                   h_in = a.h_in.as<T>(), fresh = a.fresh.as<T>();
   const Walk walk{h.n[0] - 1, a.reverse};
   const int64_t B = h.n[1], H = h.n[2], GH = C::gates * H;
   const Valid valid{static_cast<const int32_t*>(a.lengths.data)};
@@ -119,30 +148,45 @@ void forward(const Exec& exec, const RecurrentForward& a) {
   const View2 Rh_view = view_of(scratch.Rh, a.h.dtype, B, GH);
   T* const Rh = static_cast<T*>(scratch.Rh);
   const bool save = C::saved > 0 && a.saved;
+  const LoopNoise<T> noise = loop_noise<T>(a.noise, B, H);
+  const bool masked = a.noise.masks_h();
+  if (masked) {
+    const int64_t t = walk.step(0), slot = walk.slot_before(t);
+    for_lanes_and_units(B, H, [&](int64_t b, int64_t first, int64_t last) {
+      Draws<T>(noise, slot, b, first, last, t).hand_on(&h(slot, b, 0), &h_in(t, b, 0));
+    });
+  }
 
   std::optional<PackedGemm> packed;
   if constexpr (std::is_same_v<T, float>) {
     const size_t bytes =
         recurrent_packed_bytes(exec, a.cell, a.h.dtype, int(walk.T), int(B), int(H));
     if (bytes)
-      packed.emplace(exec, a.h.at(0).as<float>(), a.R.as<float>(), Scratch{scratch.rest, bytes});
+      packed.emplace(exec, (masked ? a.h_in : a.h).at(0).as<float>(), a.R.as<float>(),
+                     Scratch{scratch.rest, bytes});
   }
 
   for (int64_t k = 0; k < walk.T; ++k) {
     const int64_t t = walk.step(k), before = walk.slot_before(t), after = walk.slot_after(t);
+    const int64_t t_next = k + 1 < walk.T ? walk.step(k + 1) : -1;
+    const View2 x = masked ? a.h_in.at(t) : a.h.at(before);
     if constexpr (std::is_same_v<T, float>) {
-      if (packed) packed->multiply(Rh, &h(before, 0, 0));
+      if (packed) packed->multiply(Rh, static_cast<const float*>(x.data));
     }
-    if (!packed)
-      cpu::gemm(exec, {.C = Rh_view, .A = a.h.at(before), .B = a.R, .transpose_B = Transpose::yes});
+    if (!packed) cpu::gemm(exec, {.C = Rh_view, .A = x, .B = a.R, .transpose_B = Transpose::yes});
     for_lanes_and_units(B, H, [&](int64_t b, int64_t first, int64_t last) {
-      const T* const h_tm1 = &h(before, b, 0);
+      const bool starts = valid(t, b) && noise.starts(t, b);
+      const T* const h_tm1 = starts ? zeros : &h(before, b, 0);
       T* const h_t = &h(after, b, 0);
-      const T* const c_tm1 = C::states == 2 ? &c(before, b, 0) : nullptr;
+      const T* const c_tm1 = C::states == 2 ? (starts ? zeros : &c(before, b, 0)) : nullptr;
       T* const c_t = C::states == 2 ? &c(after, b, 0) : nullptr;
+      const auto hand_on = [&](const Draws<T>& draws) {
+        if (masked && t_next >= 0) draws.hand_on(h_t, &h_in(t_next, b, 0));
+      };
       if (!valid(t, b)) {
         std::copy(h_tm1 + first, h_tm1 + last, h_t + first);
         if constexpr (C::states == 2) std::copy(c_tm1 + first, c_tm1 + last, c_t + first);
+        if (masked) hand_on({noise, after, b, first, last, t_next});
         return;
       }
       const ForwardLane<T> lane = {&Wx(t, b, 0), Rh + b * GH, b_W,
@@ -155,6 +199,15 @@ void forward(const Exec& exec, const RecurrentForward& a) {
 #pragma omp simd
         for (int64_t u = first; u < last; ++u) forward_unit<C, T, false>(lane, u, H);
       }
+      if (!noise.any) return;
+      const Draws<T> draws(noise, after, b, first, last, t_next);
+      T* const kept = a.fresh ? &fresh(t, b, 0) : nullptr;
+      if (a.noise.zoneout_h > 0)
+        draws.zone(h_tm1, h_t, C::states == 1 ? kept : nullptr,
+                   [&](uint32_t draw) { return noise.kept_h(draw); });
+      if (a.noise.zoneout_c > 0)
+        draws.zone(c_tm1, c_t, kept, [&](uint32_t draw) { return noise.kept_c(draw); });
+      hand_on(draws);
     });
   }
 }
@@ -162,7 +215,7 @@ void forward(const Exec& exec, const RecurrentForward& a) {
 template <class C, class T>
 void backward(const Exec& exec, const RecurrentBackward& a) {
   const View<T, 3> h = a.h.as<T>(), c = a.c.as<T>(), saved = a.saved.as<T>(), dh_out = a.dh.as<T>(),
-                   dWx = a.dWx.as<T>(), dRh = a.dRh.as<T>();
+                   dWx = a.dWx.as<T>(), dRh = a.dRh.as<T>(), fresh = a.fresh.as<T>();
   const Walk walk{h.n[0] - 1, a.reverse};
   const int64_t B = h.n[1], H = h.n[2];
   const Valid valid{static_cast<const int32_t*>(a.lengths.data)};
@@ -171,7 +224,13 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
   T* const dc = static_cast<T*>(scratch.dc);
   std::fill_n(dh, B * H, T(0));
   std::fill_n(dc, B * H, T(0));
-  const View2 dh_view = view_of(scratch.dh, a.h.dtype, B, H);
+  // What comes through R joins dh at once, or where it has to be masked at the step that it is for.
+  const LoopNoise<T> noise = loop_noise<T>(a.noise, B, H);
+  const bool masked = a.noise.masks_h();
+  T* const from_R = static_cast<T*>(scratch.Rh);
+  T* const zeros = static_cast<T*>(scratch.zeros);
+  std::fill_n(zeros, H, T(0));
+  const View2 product = view_of(masked ? scratch.Rh : scratch.dh, a.h.dtype, B, H);
 
   for (int64_t k = walk.T - 1; k >= 0; --k) {
     const int64_t t = walk.step(k), before = walk.slot_before(t), after = walk.slot_after(t);
@@ -179,6 +238,12 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
       const T* const dh_t = &dh_out(t, b, 0);
       T* const dWx_t = &dWx(t, b, 0);
       T* const dRh_t = C::split ? &dRh(t, b, 0) : nullptr;
+      std::optional<Draws<T>> draws;
+      if (noise.any)
+        draws.emplace(noise, after, b, first, last, k + 1 < walk.T ? walk.step(k + 1) : -1);
+      if (masked && k + 1 < walk.T)
+        for (int64_t u = first; u < last; ++u)
+          dh[b * H + u] += noise.handed_on(draws->of[u - first], from_R[b * H + u]);
       if (!valid(t, b)) {
         for (int64_t u = first; u < last; ++u) {
           dh[b * H + u] += dh_t[u];
@@ -189,23 +254,44 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
         }
         return;
       }
-      const bool has_c = C::states == 2;
-      const BackwardLane<T> lane = {C::saved ? &saved(t, b, 0) : nullptr,
-                                    &h(before, b, 0),
-                                    has_c ? &c(before, b, 0) : nullptr,
-                                    &h(after, b, 0),
-                                    has_c ? &c(after, b, 0) : nullptr,
-                                    dh_t,
-                                    dh + b * H,
-                                    dc + b * H,
-                                    dWx_t,
-                                    dRh_t};
+      const bool has_c = C::states == 2, starts = noise.starts(t, b);
+      BackwardLane<T> lane = {C::saved ? &saved(t, b, 0) : nullptr,
+                              starts ? zeros : &h(before, b, 0),
+                              has_c ? (starts ? zeros : &c(before, b, 0)) : nullptr,
+                              &h(after, b, 0),
+                              has_c ? &c(after, b, 0) : nullptr,
+                              dh_t,
+                              dh + b * H,
+                              dc + b * H,
+                              dWx_t,
+                              dRh_t};
+      if (needs_fresh(a.cell, a.noise)) (has_c ? lane.c_t : lane.h_t) = &fresh(t, b, 0);
+      T past_h[kBlock], past_c[kBlock];  // of the gradient, what zoneout takes past the cell
+      if (noise.any) {
+        for (int64_t u = first; u < last; ++u) {
+          const int64_t i = u - first;
+          const T ds = dh_t[u] + lane.dh[u];
+          past_h[i] = noise.kept_h(draws->of[i]) * ds;
+          lane.dh[u] = ds - past_h[i];
+          past_c[i] = noise.kept_c(draws->of[i]) * lane.dc[u];
+          lane.dc[u] -= past_c[i];
+        }
+        lane.dh_t = zeros;
+      }
 #pragma omp simd
       for (int64_t u = first; u < last; ++u) backward_unit<C>(lane, u, H);
+      if (!noise.any) return;
+      for (int64_t u = first; u < last; ++u) {
+        lane.dh[u] = starts ? T(0) : lane.dh[u] + past_h[u - first];
+        lane.dc[u] = starts ? T(0) : lane.dc[u] + past_c[u - first];
+      }
     });
     // Nobody asks for the gradient of the carried-in state.
     if (k > 0)
-      cpu::gemm(exec, {.C = dh_view, .A = (C::split ? a.dRh : a.dWx).at(t), .B = a.R, .beta = 1});
+      cpu::gemm(exec, {.C = product,
+                       .A = (C::split ? a.dRh : a.dWx).at(t),
+                       .B = a.R,
+                       .beta = masked ? 0.0 : 1.0});
   }
 }
 

@@ -4,6 +4,9 @@
 //
 //   forward, step t     Rh = h_tm1 R^T           then   s_t = cell(Wx_t + b_W, Rh + b_R, s_tm1)
 //   backward, step t    dWx_t, dRh_t from dh_t   then   dh_tm1 += dRh_t R
+//
+// Where noise masks the h_tm1 that R multiplies, forward reads it from h_in, and backward leaves
+// the product by itself for the next kernel to mask.
 #include "kernels/gemm/gemm.h"
 #include "kernels/recurrent/cell_step.cuh"
 #include "kernels/recurrent/recurrent_scratch.h"
@@ -41,14 +44,25 @@ void forward_kernel(ForwardStep<T> a, View<const float, 2> Rh) {
 
 template <class C, class T>
 GPU_KERNEL_BOUNDS(kThreads, 1)
-void backward_kernel(BackwardStep<T> a) {
+void backward_kernel(BackwardStep<T> a, View<const float, 2> from_R) {
   const Unit unit(a.dh.n[0], a.dh.n[1]);
   if (!unit.exists) return;
   BackwardUnit<C> in;
   in.load(a, unit.b, unit.u);
   in.load_carried(a, unit.b, unit.u);
+  if (from_R && !a.first) in.add_from_R(a, from_R(unit.b, unit.u));
   T dRh[C::gates];
   in.finish(a, unit.b, unit.u, dRh);
+}
+
+template <class T>
+GPU_KERNEL_BOUNDS(kThreads, 1)
+void first_input_kernel(View<T, 2> h_in, View<const T, 2> h, LoopNoise<float> noise, int slot,
+                        int t) {
+  const Unit unit(h.n[0], h.n[1]);
+  if (!unit.exists) return;
+  const uint32_t draw = noise.draw(slot, unit.b, unit.u, t);
+  h_in(unit.b, unit.u) = T(noise.handed_on(draw, float(h(unit.b, unit.u))));
 }
 
 gpu::Launch unit_launch(int64_t B, int64_t H) {
@@ -63,9 +77,13 @@ void forward_all(const Exec& exec, const RecurrentForward& a) {
   const int64_t T_steps = a.Wx.n[0], B = a.Wx.n[1], GH = a.Wx.n[2], H = a.h.n[2];
   const RecurrentScratch scratch = recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H);
   const View2 Rh = view_of(scratch.Rh, DType::f32, B, GH);
+  View2 x = first_input(exec, a);
   for (int64_t i = 0; i < T_steps; ++i) {
-    const int64_t before = a.reverse ? T_steps - i : i;
-    cuda::gemm(exec, {.C = Rh, .A = a.h.at(before), .B = a.R, .transpose_B = Transpose::yes});
+    if (i > 0) {
+      const int64_t before = a.reverse ? T_steps - i : i;
+      x = a.noise.masks_h() ? a.h_in.at(a.reverse ? before - 1 : before) : a.h.at(before);
+    }
+    cuda::gemm(exec, {.C = Rh, .A = x, .B = a.R, .transpose_B = Transpose::yes});
     gpu::launch(forward_kernel<C, T>, unit_launch(B, H), exec.stream, forward_step<C, T>(a, i),
                 Rh.as<const float>());
   }
@@ -77,18 +95,34 @@ void backward_all(const Exec& exec, const RecurrentBackward& a) {
   const RecurrentScratch scratch = recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H);
   const View2 carried_h = view_of(scratch.dh, DType::f32, B, H);
   const View2 carried_c = view_of(scratch.dc, DType::f32, B, H);
+  const bool masked = a.noise.masks_h();
+  const View2 from_R = masked ? view_of(scratch.Rh, DType::f32, B, H) : View2{};
   for (int64_t i = 0; i < T_steps; ++i) {
     gpu::launch(backward_kernel<C, T>, unit_launch(B, H), exec.stream,
-                backward_step<C, T>(a, carried_h, carried_c, i));
+                backward_step<C, T>(a, carried_h, carried_c, i), from_R.as<const float>());
     const int64_t t = a.reverse ? i : T_steps - 1 - i;
     // The gradient of the carried-in state is nobody's.
     if (i + 1 < T_steps)
-      cuda::gemm(exec,
-                 {.C = carried_h, .A = (C::split ? a.dRh : a.dWx).at(t), .B = a.R, .beta = 1});
+      cuda::gemm(exec, {.C = masked ? from_R : carried_h,
+                        .A = (C::split ? a.dRh : a.dWx).at(t),
+                        .B = a.R,
+                        .beta = masked ? 0.0 : 1.0});
   }
 }
 
 }  // namespace
+
+View2 first_input(const Exec& exec, const RecurrentForward& a) {
+  const int64_t T_steps = a.Wx.n[0], B = a.Wx.n[1], H = a.h.n[2];
+  const int64_t t = a.reverse ? T_steps - 1 : 0, slot = a.reverse ? T_steps : 0;
+  if (!a.noise.masks_h()) return a.h.at(slot);
+  with_act("recurrent_forward", a.h.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    gpu::launch(first_input_kernel<T>, unit_launch(B, H), exec.stream, a.h_in.at(t).as<T>(),
+                a.h.at(slot).as<const T>(), loop_noise<float>(a.noise, B, H), int(slot), int(t));
+  });
+  return a.h_in.at(t);
+}
 
 void alternating_forward(const Exec& exec, const RecurrentForward& args) {
   with_cell(args.cell, [&](auto cell) {

@@ -46,7 +46,7 @@ void step_backward_kernel(BackwardStep<typename P::Element> a, Operands<P> op) {
   for (int j = 0; j < 2; ++j) {
     if (!exists[j]) continue;
     in[j].load_carried(a, b + j, u);
-    in[j].ds[0] += dh[j][0];
+    in[j].add_from_R(a, dh[j][0]);
     typename P::Element dRh[C::gates];
     in[j].finish(a, b + j, u, dRh);
 #pragma unroll

@@ -11,7 +11,7 @@ template <class P>
 struct Operands {
   const uint32_t* weights;      // all blocks
   const uint32_t* x;            // packed h_tm1
-  typename P::Element* x_next;  // packed h_t
+  typename P::Element* x_next;  // packed h_t, or what noise leaves of it
   int pairs;
   bool round;
 };
@@ -44,10 +44,10 @@ void step_forward_kernel(ForwardStep<typename P::Element> a, Operands<P> op) {
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
     if (b + j >= B) continue;
-    typename P::Element h = in[j].finish(a, b + j, u, Rh[j]);
-    if constexpr (sizeof(h) == 4)
-      if (op.round) h = __builtin_bit_cast(float, gpu::to_tf32(h));
-    op.x_next[mail_index<P>(op.pairs, b + j, u)] = h;
+    typename P::Element x = in[j].finish(a, b + j, u, Rh[j]);
+    if constexpr (sizeof(x) == 4)
+      if (op.round) x = __builtin_bit_cast(float, gpu::to_tf32(x));
+    op.x_next[mail_index<P>(op.pairs, b + j, u)] = x;
   }
 }
 
@@ -56,7 +56,7 @@ void forward_all(const Exec& exec, const RecurrentForward& a) {
   using Element = typename P::Element;
   const int64_t T_steps = a.Wx.n[0], B = a.Wx.n[1], H = a.h.n[2];
   const StepScratch scratch = step_scratch(a.scratch.data, a.cell, a.h.dtype, B, H, false);
-  step_pack(exec, scratch, a.cell, a.R, a.h.at(a.reverse ? T_steps : 0), B, false);
+  step_pack(exec, scratch, a.cell, a.R, first_input(exec, a), B, false);
   for (int64_t i = 0; i < T_steps; ++i) {
     Operands<P> op;
     op.weights = static_cast<const uint32_t*>(scratch.weights);

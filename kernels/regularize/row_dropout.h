@@ -10,8 +10,8 @@
 #pragma once
 
 #include "kernels/base/exec.h"
+#include "kernels/base/mask_key.h"
 #include "kernels/base/view.h"
-#include "kernels/elementwise/dropout.h"
 
 namespace unroll {
 

@@ -1,24 +1,59 @@
 // CPU body of clip.
+#include <algorithm>
+
 #include "kernels/base/cpu_dtype.h"
 #include "kernels/update/clip.h"
 
 namespace unroll::cpu {
 namespace {
 
-// Sum of squares in 32 interleaved partial sums: vector code without reordering additions at will.
+// Sums of squares in 32 interleaved partial sums: vector code without reordering additions at will.
 // Each takes 64 terms before it goes into an f64.
+constexpr int64_t kLanes = 32, kTerms = 64 * kLanes;
+
+// Adds the squares of at most kTerms entries.
+template <class T>
+void add_squares(double& total, const T* g, int64_t n) {
+  T partial[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int64_t k = 0; k < kLanes; ++k) partial[k] += g[i + k] * g[i + k];
+  for (int64_t k = 0; i + k < n; ++k) partial[k] += g[i + k] * g[i + k];
+  for (T p : partial) total += p;
+}
+
 template <class T>
 double sum_of_squares(const T* g, int64_t n) {
-  constexpr int64_t kLanes = 32, kTerms = 64 * kLanes;
   double total = 0;
-  for (int64_t first = 0; first < n; first += kTerms) {
-    const int64_t end = first + kTerms < n ? first + kTerms : n;
-    T partial[kLanes] = {};
-    int64_t i = first;
-    for (; i + kLanes <= end; i += kLanes)
-      for (int64_t k = 0; k < kLanes; ++k) partial[k] += g[i + k] * g[i + k];
-    for (int64_t k = 0; i + k < end; ++k) partial[k] += g[i + k] * g[i + k];
-    for (T p : partial) total += p;
+  for (int64_t first = 0; first < n; first += kTerms)
+    add_squares(total, g + first, std::min(kTerms, n - first));
+  return total;
+}
+
+// The same of a piece whose rows are not all there: the others are zeros.
+template <class T>
+double sum_of_squares(const RowGradient& gradient, const SlabPiece& piece) {
+  const auto* words = static_cast<const uint32_t*>(gradient.words.data);
+  const auto rows = gradient.rows.as<T>();
+  const int64_t N = gradient.words.n[0], D = piece.columns, offset = int64_t(piece.offset);
+  int64_t place = place_of(words, 0, N, uint64_t(offset / D));
+  double total = 0;
+  for (int64_t first = 0; first < piece.count; first += kTerms) {
+    const int64_t last = std::min(first + kTerms, int64_t(piece.count));
+    T block[kTerms];
+    bool touched = false;
+    for (; place < N; ++place) {
+      const int64_t row = int64_t(words[place]) * D - offset;  // where it begins in the piece
+      if (row >= last) break;
+      if (place == 0 || words[place - 1] != words[place]) {
+        if (!touched) std::fill_n(block, kTerms, T(0));
+        touched = true;
+        const int64_t from = std::max(row, first), to = std::min(row + D, last);
+        if (from < to) std::copy_n(rows.row(place) + (from - row), to - from, block + from - first);
+      }
+      if (row + D > last) break;  // it goes on in the next block
+    }
+    if (touched) add_squares(total, block, last - first);
   }
   return total;
 }
@@ -30,10 +65,14 @@ void clip(const Exec& exec, const Clip& args) {
   const auto* pieces = static_cast<const SlabPiece*>(args.pieces.data);
   double* piece_norm2 = static_cast<double*>(args.scratch.data);
   with_real("clip", args.g.dtype, [&](auto zero) {
-    const auto* g = args.g.as<decltype(zero)>().data;
+    using T = decltype(zero);
+    const T* g = args.g.as<T>().data;
 #pragma omp parallel for num_threads(exec.threads)
-    for (int64_t p = 0; p < P; ++p)
-      piece_norm2[p] = sum_of_squares(g + pieces[p].offset, pieces[p].count);
+    for (int64_t p = 0; p < P; ++p) {
+      const int64_t at = int64_t(pieces[p].offset) - args.without;
+      piece_norm2[p] = at < 0 ? sum_of_squares<T>(args.rows, pieces[p])
+                              : sum_of_squares(g + at, pieces[p].count);
+    }
   });
   auto& scales = *static_cast<UpdateScales*>(args.scales.data);
   double* factor = args.scales.as<double>().data + kUpdateScales;

@@ -10,19 +10,58 @@ constexpr int kThreads = 256;        // of a block that sums a piece
 constexpr int kTotalThreads = 1024;  // of the block that sums the pieces
 constexpr int kStrip = 16;           // entries at a time: four loads under way
 
-GPU_KERNEL_BOUNDS(kThreads, 1)
-void piece_norms_kernel(double* piece_norm2, const float* g, const SlabPiece* pieces) {
-  const SlabPiece piece = pieces[blockIdx.x];
-  const float* p = g + piece.offset;
+// This thread's share of the sum of squares of a piece; load(j, v) gets entries j, j+1, .. of it.
+template <class Load>
+GPU_DEVICE double sum_of_squares(const SlabPiece& piece, Load load) {
   float sum[4] = {};
   for_each_strip<kStrip>(piece.count, int(threadIdx.x), kThreads, [&](int64_t j, auto width) {
     constexpr int W = decltype(width)::value;
     float v[W];
-    load_as_float<W>(p + j, v);
+    load(j, v);
 #pragma unroll
     for (int k = 0; k < W; ++k) sum[k % 4] += v[k] * v[k];
   });
-  const double total = block_sum((double(sum[0]) + sum[1]) + (double(sum[2]) + sum[3]));
+  return (double(sum[0]) + sum[1]) + (double(sum[2]) + sum[3]);
+}
+
+// The rows of a weight whose gradient is kept so.
+struct RowsOf {
+  const uint32_t* words;
+  View<const float, 2> rows;
+};
+
+// The same of a piece whose rows are not all there: the others are zeros.
+GPU_DEVICE double sum_of_squares(const SlabPiece& piece, const RowsOf& g) {
+  const uint32_t columns = piece.columns;
+  const uint64_t first = piece.offset / columns;
+  const uint64_t end = first + (piece.column + piece.count - 1) / columns + 1;
+  const int64_t from = place_of(g.words, 0, g.rows.n[0], first);
+  const int64_t to = place_of(g.words, from, g.rows.n[0], end);
+  if (from == to) return 0;
+  int64_t row = -1, place = to;  // the row of the last entry, and where it is
+  return sum_of_squares(piece, [&](int64_t j, auto& v) {
+    for (float& entry : v) {
+      const uint32_t at = piece.column + uint32_t(j++);
+      if (int64_t(at / columns) != row) {
+        row = at / columns;
+        place = place_of(g.words, from, to, first + uint64_t(row));
+        if (place < to && g.words[place] != first + uint64_t(row)) place = to;
+      }
+      entry = place < to ? g.rows(place, at % columns) : 0.0f;
+    }
+  });
+}
+
+GPU_KERNEL_BOUNDS(kThreads, 1)
+void piece_norms_kernel(double* piece_norm2, const float* g, const SlabPiece* pieces, RowsOf rows,
+                        int64_t without) {
+  const SlabPiece piece = pieces[blockIdx.x];
+  const int64_t at = int64_t(piece.offset) - without;
+  const double share = at < 0 ? sum_of_squares(piece, rows)
+                              : sum_of_squares(piece, [p = g + at](int64_t j, auto& v) {
+                                  load_as_float<int(sizeof(v) / sizeof(float))>(p + j, v);
+                                });
+  const double total = block_sum(share);
   if (threadIdx.x == 0) piece_norm2[blockIdx.x] = total;
 }
 
@@ -59,7 +98,10 @@ void clip(const Exec& exec, const Clip& args) {
     shape.block.x = kThreads;
     gpu::launch(piece_norms_kernel, shape, exec.stream, piece_norm2,
                 static_cast<const float*>(args.g.data),
-                static_cast<const SlabPiece*>(args.pieces.data));
+                static_cast<const SlabPiece*>(args.pieces.data),
+                RowsOf{static_cast<const uint32_t*>(args.rows.words.data),
+                       args.rows.rows.as<const float>()},
+                args.without);
   }
   gpu::Launch shape;
   shape.block.x = kTotalThreads;

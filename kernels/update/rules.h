@@ -143,4 +143,11 @@ void with_rule(UpdateRule rule, Body&& body) {
   }
 }
 
+// The same for the rules that leave weights without a gradient alone.
+template <class Body>
+void with_row_rule(UpdateRule rule, Body&& body) {
+  if (rule == UpdateRule::adagrad) return body(Rule<UpdateRule::adagrad>{});
+  body(Rule<UpdateRule::sgd>{});
+}
+
 }  // namespace unroll

@@ -1,6 +1,8 @@
 // Shape checks and dispatch of update.
 #include "kernels/update/update.h"
 
+#include <algorithm>
+
 #include "kernels/base/dims.h"
 #include "kernels/base/dispatch.h"
 
@@ -11,7 +13,7 @@ void update(const Exec& exec, const Update& args) {
   const int64_t n = args.theta.n[0], P = args.pieces.n[0];
   const DType dtype = args.theta.dtype;
   check_shape("update", "theta", args.theta, "[n]", {n}, dtype);
-  check_shape("update", "g", args.g, "[n]", {n}, dtype);
+  check_shape("update", "g", args.g, "[m]", {std::min(n, args.g.n[0])}, dtype);
   const int slots = slots_of(args.rule);
   if (slots > 0) check_shape("update", "a", args.a, "[n]", {n}, dtype);
   if (slots > 1) check_shape("update", "b", args.b, "[n]", {n}, dtype);

@@ -24,6 +24,19 @@ constexpr int slots_of(UpdateRule rule) {
                                                                  : 1;
 }
 
+// Whether a rule leaves a weight without a gradient, and the rule's slots of it, as they are: an
+// update of the others alone is then the same update, bit for bit. Decay moves every weight. Without
+// it:
+//
+//   sgd, adagrad    yes: nothing is added
+//   momentum        no: the velocity shrinks, and the weight goes on with it
+//   asgd            no: the mean follows the weight
+//   rmsprop         no: the mean of squares shrinks
+//   adam, adamw     no: both moments shrink, and the weight goes on with the first
+constexpr bool leaves_untouched(UpdateRule rule, double decay) {
+  return decay == 0 && (rule == UpdateRule::sgd || rule == UpdateRule::adagrad);
+}
+
 struct UpdateConstants {
   double decay = 0;                   // weight decay
   double momentum = 0;                // momentum
@@ -32,12 +45,13 @@ struct UpdateConstants {
   double eps = 1e-8;                  // Adam, RMSprop, Adagrad
 };
 
+// g is the gradient of all entries of the slab but the first n - m, see Clip; no piece is of those.
 struct Update {
   UpdateRule rule = UpdateRule::sgd;
   UpdateConstants constants{};
   View1 theta;     // [n]  f32 or f64; in and out
   View1 a{}, b{};  // [n]  as theta: the rule's slots, as many as it has; in and out
-  View1 g;         // [n]  as theta
+  View1 g;         // [m]  as theta
   View1 shadow{};  // [m]  bf16, rows shadow_stride(columns) apart; left out: there is none
   View2 pieces;    // [P,kPieceWords]  u64: SlabPiece
   View1 scales;    // [kUpdateScales+G]  f64, from clip

@@ -19,7 +19,7 @@ const std::vector<int64_t>& matrix(const ModelFile& file, const std::string& nam
       names += (names.empty() ? "" : ", ") + other.name;
     refuse(file, "has neither a configuration nor a tensor \"" + name +
                      "\" to read one from; it has " + names.substr(0, 400) +
-                     "; name the modules encoder, rnn and decoder before saving");
+                     "; name the modules encoder, rnn (or rnns) and decoder before saving");
   }
   if (t->shape.size() != 2)
     refuse(file, "tensor \"" + name + "\" is " + t->shape_text() + ", expected a matrix");
@@ -61,12 +61,18 @@ void infer_softmax(const ModelFile& file, Config* c) {
 Config infer_config(const ModelFile& file, const std::string& cell) {
   Config c;
   c.emb = matrix(file, "encoder.weight")[1];
-  const std::vector<int64_t>& R = matrix(file, "rnn.weight_hh_l0");
+  // Layers of one width are one module of torch.nn, layers of several a list of modules.
+  const bool list = file.has("rnns.0.weight_hh_l0");
+  const auto name = [&](const std::string& tensor, int64_t l) {
+    return list ? "rnns." + std::to_string(l) + "." + tensor + "_l0"
+                : "rnn." + tensor + "_l" + std::to_string(l);
+  };
+  const std::vector<int64_t>& R = matrix(file, name("weight_hh", 0));
   c.hidden = R[1];
   const int64_t gates = c.hidden > 0 && R[0] % c.hidden == 0 ? R[0] / c.hidden : 0;
   c.cell = gates == 4 ? "lstm" : gates == 3 ? "gru" : gates == 1 ? "tanh" : "";
   if (c.cell.empty())
-    refuse(file, "tensor \"rnn.weight_hh_l0\" is [" + std::to_string(R[0]) + "," +
+    refuse(file, "tensor \"" + name("weight_hh", 0) + "\" is [" + std::to_string(R[0]) + "," +
                      std::to_string(R[1]) +
                      "]: neither an LSTM's [4H,H], a GRU's [3H,H] nor an RNN's [H,H]");
   if (!cell.empty() && cell != c.cell) {
@@ -75,10 +81,12 @@ Config infer_config(const ModelFile& file, const std::string& cell) {
                        "; leave --cell out");
     c.cell = cell;
   }
-  for (c.layers = 1; file.has("rnn.weight_hh_l" + std::to_string(c.layers));) ++c.layers;
-  if (file.has("rnn.weight_hh_l0_reverse") || file.has("rnn.weight_hr_l0"))
+  for (c.layers = 1; file.has(name("weight_hh", c.layers));) ++c.layers;
+  if (list) c.hidden_last = matrix(file, name("weight_hh", c.layers - 1))[1];
+  if (file.has(name("weight_hh", 0) + "_reverse") || file.has(name("weight_hr", 0)))
     refuse(file, "holds a bidirectional or projected network, which is no language model here");
-  c.biases = file.has("rnn.bias_hh_l0") ? 2 : 1;
+  c.biases = file.has(name("bias_hh", 0)) ? 2 : 1;
+  if (file.has("prior.weight")) c.mixtures = matrix(file, "prior.weight")[0];
   c.tied = !file.file().find("decoder.weight") && !file.has("decoder.head.weight");
   infer_softmax(file, &c);
   return c;

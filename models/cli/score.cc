@@ -32,7 +32,8 @@ int score(const ScoreFlags& f) {
   const auto scorer = model->scorer(parse_reset(f.reset, *model), f.shape);
   TextSource source(f.files, "FILE");
   const LogBase base = parse_log_base(f.base);
-  const auto format = make_score_format(f.format, f.level, base, f.files[0]);
+  const auto format =
+      make_score_format(f.format, f.level, base, f.files[0], model->info().at("kind"));
   ProbabilityWriter probabilities(f.write_probs);
   score_text(*scorer, source, [&](const ScoredLine& line) {
     format->line(line);

@@ -130,8 +130,8 @@ class JsonFormat final : public ScoreFormat {
 // the sums.
 class SrilmFormat final : public ScoreFormat {
  public:
-  SrilmFormat(std::string level, std::string file)
-      : level_(std::move(level)), file_(std::move(file)) {}
+  SrilmFormat(std::string level, std::string file, std::string source)
+      : level_(std::move(level)), file_(std::move(file)), source_(std::move(source)) {}
   void line(const ScoredLine& line) override {
     Stats s;
     s.sentences = 1;
@@ -148,7 +148,7 @@ class SrilmFormat final : public ScoreFormat {
         if (line.unknown[i])
           fmt::print("\tp( {} | {}) \t= [OOV] 0 [ -inf ]\n", word, context);
         else
-          fmt::print("\tp( {} | {}) \t= [rnn] {:.6g} [ {:.6g} ]\n", word, context,
+          fmt::print("\tp( {} | {}) \t= [{}] {:.6g} [ {:.6g} ]\n", word, context, source_,
                      std::exp(-line.nats[i]), -line.nats[i] / kLn10);
       }
       before = word;
@@ -179,7 +179,7 @@ class SrilmFormat final : public ScoreFormat {
                std::pow(10.0, -s.log10 / (words + double(s.sentences))),
                words > 0 ? fmt::format("{:.6g}", std::pow(10.0, -s.log10 / words)) : "undefined");
   }
-  std::string level_, file_;
+  std::string level_, file_, source_;
   Stats total_;
 };
 
@@ -191,8 +191,9 @@ LogBase parse_log_base(const std::string& base) {
 }
 
 std::unique_ptr<ScoreFormat> make_score_format(const std::string& format, const std::string& level,
-                                               const LogBase& base, const std::string& file) {
-  if (format == "srilm") return std::make_unique<SrilmFormat>(level, file);
+                                               const LogBase& base, const std::string& file,
+                                               const std::string& source) {
+  if (format == "srilm") return std::make_unique<SrilmFormat>(level, file, source);
   if (format == "tsv") return std::make_unique<TsvFormat>(level, base);
   if (format == "json") return std::make_unique<JsonFormat>(level, base);
   return std::make_unique<TextFormat>(level, base);

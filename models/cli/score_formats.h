@@ -23,8 +23,10 @@ class ScoreFormat {
   virtual void end() = 0;  // totals, where the format has them
 };
 
-// level: corpus | line | word; format: text | srilm | tsv | json.
+// level: corpus | line | word; format: text | srilm | tsv | json. `source` is what srilm names as the
+// origin of each probability, where SRILM itself writes 3gram and the like.
 std::unique_ptr<ScoreFormat> make_score_format(const std::string& format, const std::string& level,
-                                               const LogBase& base, const std::string& file);
+                                               const LogBase& base, const std::string& file,
+                                               const std::string& source);
 
 }  // namespace unroll::cli

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "host/data/splits.h"
@@ -36,9 +37,21 @@ struct TrainFlags {
 };
 
 // Settings that a resumed run may change: how long and where it runs, and what it reports.
-constexpr const char* kResumable[] = {"epochs",   "finetune_epochs", "max_steps",     "max_time",
-                                      "patience", "log_every",       "save_every",    "device",
-                                      "threads",  "eager",           "logits_memory", "schedule"};
+constexpr const char* kResumable[] = {"epochs",
+                                      "finetune_epochs",
+                                      "finetune_lr",
+                                      "finetune_adversarial",
+                                      "finetune_embedding_noise",
+                                      "max_steps",
+                                      "max_time",
+                                      "patience",
+                                      "log_every",
+                                      "save_every",
+                                      "device",
+                                      "threads",
+                                      "eager",
+                                      "logits_memory",
+                                      "schedule"};
 
 std::string read_text(const std::string& path, const std::string& flag) {
   std::ifstream in(path, std::ios::binary);
@@ -171,6 +184,20 @@ void add_setting(CLI::App& app, TrainFlags& flags, const Setting& setting) {
   }
 }
 
+// The run directory of a new run. One that was made for it goes away again if the run is refused.
+struct NewRun {
+  explicit NewRun(const std::string& path)
+      : temporary(!std::filesystem::exists(path)), dir(RunDir::create(path)) {}
+  NewRun(const NewRun&) = delete;
+  NewRun& operator=(const NewRun&) = delete;
+  ~NewRun() {
+    std::error_code ignored;
+    if (temporary) std::filesystem::remove_all(dir.path, ignored);
+  }
+  bool temporary;  // until the run is set up
+  const RunDir dir;
+};
+
 int train(const TrainFlags& f) {
   take_stop_signals();
   Terminal terminal(f.quiet);
@@ -195,7 +222,9 @@ int train(const TrainFlags& f) {
   const Arithmetic arithmetic = parse_precision(config.precision, device);
   config.logits_memory = int64_t(logits_budget(config.logits_memory, device));
 
-  const RunDir run = resume ? RunDir::open(f.resume) : RunDir::create(f.out);
+  std::optional<NewRun> new_run;
+  if (!resume) new_run.emplace(f.out);
+  const RunDir run = resume ? RunDir::open(f.resume) : new_run->dir;
   if (!resume) {
     config.train = spool_standard_input(config.train, "--train", run.path + "/train.txt");
     config.valid = spool_standard_input(config.valid, "--valid", run.path + "/valid.txt");
@@ -207,6 +236,7 @@ int train(const TrainFlags& f) {
   ParamStore params;
   const std::string softmax = choose_softmax(config, vocab);
   const auto model = make_model(config, vocab, params);
+  if (keeps_row_gradient(config, vocab.size())) params.keep_row_gradient();
   require_weights(device, params, arithmetic.act, slots_of(optimizer_settings(config).rule));
   params.materialize(backend, arithmetic.act, uint64_t(config.seed));
   if (!f.init_from.empty())
@@ -223,6 +253,7 @@ int train(const TrainFlags& f) {
        .observer = &terminal,
        .stop = &stop_after_step()});
   write_config(config, run);
+  if (new_run) new_run->temporary = false;
   describe_run(terminal, config, texts, vocab, params, softmax, backend, trainer.estimate());
   if (resume) trainer.resume();
   const TrainResult result = trainer.run();

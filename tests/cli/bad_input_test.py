@@ -58,6 +58,7 @@ class UsageTest(ProgramTest):
         self.assert_fails(2, ["validation", "--valid"], "train", "--out", self.path("no"), "--train", train)
         self.assert_fails(2, ["step", "CPU", "--schedule auto"], "train", "--out", self.path("cpu"), "--data", self.data,
                           "--device", "cpu", "--batch", "4", "--bptt", "8", "--schedule", "step")
+        self.assertFalse(os.path.exists(self.path("cpu")), "a refused run left its folder")
 
     def test_two_matches_in_a_data_folder_are_both_named(self):
         for name in ("a.train.txt", "b.train.txt", "x.valid.txt"):

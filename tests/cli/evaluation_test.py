@@ -136,7 +136,7 @@ class EvaluationTest(ProgramTest):
                  self.score(text, "--level", "word", "--format", "json").splitlines()]
         log10 = [[w["log_prob"] for w in line] for line in words]
         out = self.score(text, "--level", "word", "--format", "srilm").split("\n")
-        row = lambda word, context, p: "\tp( %s | %s) \t= [rnn] %.6g [ %.6g ]" % (word, context, 10**p, p)
+        row = lambda word, context, p: "\tp( %s | %s) \t= [recurrent] %.6g [ %.6g ]" % (word, context, 10**p, p)
         self.assertEqual(out[0], "w1 zzz w2")
         self.assertEqual(out[2], "\tp( zzz | w1 ...) \t= [OOV] 0 [ -inf ]")
         self.assertEqual(out[5], "1 sentences, 3 words, 1 OOVs")
@@ -144,9 +144,9 @@ class EvaluationTest(ProgramTest):
                                 (out[3], row("w2", "zzz ...", log10[0][2])),
                                 (out[4], row("</s>", "w2 ...", log10[0][3])),
                                 (out[9], row("</s>", "<s> ", log10[1][0]))):
-            head, tail = expected.split(" [rnn] ")
-            self.assertEqual(found.split(" [rnn] ")[0], head)
-            for a, b in zip(found.split(" [rnn] ")[1].split(), tail.split()):
+            head, tail = expected.split(" [recurrent] ")
+            self.assertEqual(found.split(" [recurrent] ")[0], head)
+            for a, b in zip(found.split(" [recurrent] ")[1].split(), tail.split()):
                 if a not in "[]":
                     self.assertAlmostEqual(float(a), float(b), 4)
         known = log10[0][0] + log10[0][2] + log10[0][3]

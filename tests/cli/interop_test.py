@@ -54,7 +54,8 @@ class InteropTest(ProgramTest):
 
     def test_weights_from_torch_with_a_vocabulary_file(self):
         for cell, flags in (("lstm", ["--layers", "2"]), ("gru", []), ("tanh", []), ("relu", []),
-                            ("lstm", ["--tied"])):
+                            ("lstm", ["--tied"]),
+                            ("lstm", ["--tied", "--layers", "3", "--hidden-last", "7", "--mixtures", "3"])):
             run_dir, weights, vocab, _, _ = self.bare(cell, *flags)
             more = ["--cell", "relu"] if cell == "relu" else []
             self.assertEqual(self.eval(weights, "--vocab", vocab, *more)["nats"], self.eval(run_dir)["nats"])

@@ -82,10 +82,23 @@ class PhasesTest(ProgramTest):
         ours, theirs = (read_safetensors(os.path.join(d, "state.safetensors"))[0] for d in (whole, later))
         self.assertTrue(ours == theirs)
 
+    def test_fine_tuning_at_a_rate_of_its_own(self):
+        run_dir, _, _ = self.train("own-rate", "--optimizer", "asgd", "--lr", "2", "--clip", "0.25", "--epochs", "2",
+                                   "--finetune-epochs", "1", "--finetune-lr", "3", "--log-every", "1")
+        log = log_of(run_dir)
+        start = steps_of(log, "finetune")[0]
+        rates = [{line["lr"] for line in log if line["kind"] == "train" and (line["step"] > start) == second}
+                 for second in (False, True)]
+        self.assertEqual(rates, [{2}, {3}])
+
     def test_settings_that_do_not_fit_are_refused(self):
         for flags, words in [(["--finetune-epochs", "2", "--optimizer", "adam"], ["finetune_epochs", "nt-asgd"]),
                              (["--bptt-random", "--accum", "2"], ["bptt_random", "accum"]),
                              (["--bptt-random", "--batching", "sentence"], ["bptt_random", "stream"]),
+                             (["--partial-shuffle", "--batching", "sentence"], ["partial_shuffle", "stream"]),
+                             (["--adversarial", "0.1", "--softmax", "sampled"], ["adversarial", "full"]),
+                             (["--finetune-lr", "5"], ["finetune_lr", "finetune_epochs"]),
+                             (["--finetune-adversarial", "0.1"], ["finetune_adversarial", "finetune_epochs"]),
                              (["--clip-groups", "nothing.*"], ["clip_groups", "nothing.*", "encoder.weight"]),
                              (["--clip-groups", "rnn.*=x"], ["clip_groups", "rnn.*=x"])]:
             with self.subTest(flags):

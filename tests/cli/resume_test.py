@@ -37,7 +37,8 @@ def everything_of(run_dir):
 
 
 class ResumeTest(ProgramTest):
-    def check(self, name, flags, kills, seed):
+    def check(self, name, flags, kills, seed, after=None):
+        """`after`: every kill but the first comes later than that record of the log."""
         whole = self.path(name + "-whole")
         code, _, err = run("train", "--data", self.data, "--out", whole, *EVERYTHING, *flags)
         self.assertEqual(code, 0, err)
@@ -47,7 +48,9 @@ class ResumeTest(ProgramTest):
         rng = random.Random(seed)
         part = self.path(name + "-part")
         arguments = ["train", "--data", self.data, "--out", part, *EVERYTHING, *flags]
-        points = sorted(rng.sample(range(1, last - 1), len(kills)))
+        start_of_rest = next((line["step"] for line in expected["log"] if line["kind"] == after), 1)
+        points = [rng.randrange(1, last // 3)] if after else []
+        points += sorted(rng.sample(range(start_of_rest, last - 1), len(kills) - len(points)))
         stopped = 0
         for point, kill in zip(points, kills):
             process = start(*arguments)
@@ -102,8 +105,9 @@ class ResumeTest(ProgramTest):
     def test_averaging_fine_tuning_and_random_lengths(self):
         self.check("nt-asgd", ["--threads", "1", "--optimizer", "nt-asgd", "--nonmono", "1", "--lr", "20", "--clip", "0.25",
                                "--lr-schedule", "constant", "--patience", "0", "--bptt-random", "--bptt", "12",
-                               "--epochs", "10", "--finetune-epochs", "4", "--weight-decay", "1e-5"],
-                   [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM], 5)
+                               "--epochs", "10", "--finetune-epochs", "4", "--finetune-lr", "15", "--weight-decay",
+                               "1e-5", "--partial-shuffle", "--embedding-noise", "0.1", "--adversarial", "0.05"],
+                   [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM], 5, after="averaging")
         kinds = [line["kind"] for line in log_of(self.path("nt-asgd-whole"))]
         self.assertEqual(kinds.count("averaging"), 1)
         self.assertEqual(kinds.count("finetune"), 1)

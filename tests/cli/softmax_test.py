@@ -36,6 +36,19 @@ class SoftmaxTest(ProgramTest):
                 self.assertEqual(code, 0, err)
                 self.assertIn("w", text)
 
+    def test_smoothing_z_loss_and_cap_are_trained_with_and_the_cap_is_kept(self):
+        path, out, err = self.train("capped", "--label-smoothing", "0.1", "--z-loss", "1e-3", "--soft-cap", "2",
+                                    "--epochs", "6")
+        self.assertIn("full: label_smoothing, z_loss and soft_cap", err)
+        reported = float(re.search(r"valid ppl ([\d.]+)", out).group(1))
+        self.assertLess(reported, 0.7 * V)
+        result = self.eval(path)
+        self.assertAlmostEqual(math.exp(result["nats"] / result["tokens"]), reported, delta=0.006)
+        with open(os.path.join(path, "config.toml")) as f:
+            self.assertIn("soft_cap = 2", f.read())
+        code, text, err = run("generate", path, "--prompt", "w1 w5", "--length", "8", "--threads", "1")
+        self.assertEqual(code, 0, err)
+
     def test_a_resumed_run_ends_as_one_that_was_not_interrupted(self):
         for name in ("adaptive_tied", "sampled"):
             flags = KINDS[name]
@@ -74,6 +87,9 @@ class SoftmaxTest(ProgramTest):
         def refused(words, *flags):
             self.assert_fails(2, words, "train", "--data", self.data, "--out", self.path("no"), *flags)
         refused(["softmax", "mixtures"], "--softmax", "class", "--mixtures", "3")
+        refused(["soft_cap = 30", "softmax = \"adaptive\""], "--soft-cap", "30", "--softmax", "adaptive",
+                "--adaptive-cutoffs", "5")
+        refused(["label_smoothing", "mixtures = 3"], "--label-smoothing", "0.1", "--mixtures", "3")
         refused(["beyond the 25 words"], "--softmax", "adaptive", "--adaptive-cutoffs", "5,25")
         refused(["rise", "4000,20000"], "--softmax", "adaptive", "--adaptive-cutoffs", "9,5")
         refused(["no cut-offs are faster", "--softmax full"], "--softmax", "adaptive")

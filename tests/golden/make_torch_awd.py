@@ -4,8 +4,9 @@ usage: python make_torch_awd.py FOLDER      (needs torch; the files say which ve
 
 The models are written from the equations of Merity, Keskar & Socher 2018 (weight drop, locked and embedding
 dropout, tied weights over layers of unequal width), Merity, McCann & Socher 2017 (activation penalties) and
-Yang et al. 2018 (mixture of softmaxes); gradients are autograd's, the update is torch.optim.SGD's. Masks
-are drawn by Philox4x32-10 as Salmon et al. 2011 describe it, keyed by seed, step, place and element.
+Yang et al. 2018 (mixture of softmaxes); gradients are autograd's, the update is torch.optim.SGD's, and with
+nonmono torch.optim.ASGD's (t0 = 0, lambd = 0) from the step on whose validation triggers it. Masks are drawn
+by Philox4x32-10 as Salmon et al. 2011 describe it, keyed by seed, step, place and element.
 """
 import math
 import sys
@@ -14,6 +15,7 @@ import torch
 
 V, B, T, STEPS, SEED = 7, 3, 5, 10, 3
 F64 = torch.float64
+torch.set_default_dtype(F64)  # ASGD keeps its rate and share as tensors of this type
 
 
 def philox(counter, key):
@@ -81,6 +83,11 @@ def lstm(w, R, x, h, c):
     return torch.stack(outputs), h, c
 
 
+def tokens(first):
+    ids = [[(k * k + 3 * k) // 2 % V for k in (31 * b + first + t for b in range(B))] for t in range(T + 1)]
+    return torch.tensor(ids)
+
+
 def objective(p, s, masks, tokens, state):
     E = p["encoder.weight"]
     x = (masks.words(s["dropout_embedding"]) * E)[tokens[:-1]]
@@ -114,19 +121,35 @@ def run(path, s):
         p[name] = torch.tensor(values, dtype=F64).view(shape).requires_grad_()
     opt = torch.optim.SGD(list(p.values()), lr=s["lr"], weight_decay=s["weight_decay"])
     widths = [s["H"]] * (s["L"] - 1) + [s["H_last"]]
-    state = [(torch.zeros(B, H, dtype=F64), torch.zeros(B, H, dtype=F64)) for H in widths]
-    lines, clipped = [], 0
+
+    def zeros():
+        return [(torch.zeros(B, H, dtype=F64), torch.zeros(B, H, dtype=F64)) for H in widths]
+
+    state, lines, clipped, history = zeros(), [], 0, []
+    noiseless = {k: 0 if k.startswith("dropout") or k == "weight_drop" else v for k, v in s.items()}
     for step in range(STEPS):
-        ids = [[(k * k + 3 * k) // 2 % V for k in (31 * b + step * T + t for b in range(B))] for t in range(T + 1)]
         opt.zero_grad()
-        total, loss = objective(p, s, Masks(step), torch.tensor(ids), state)
+        total, loss = objective(p, s, Masks(step), tokens(step * T), state)
         loss.backward()
         if step == 0:
             lines += [("gradient " + name, t.grad.clone()) for name, t in p.items()]
         clipped += float(torch.nn.utils.clip_grad_norm_(list(p.values()), s["clip"])) > s["clip"]
         opt.step()
         lines.append((f"loss {step}", total.detach().view(1)))
+        if "nonmono" not in s:
+            continue
+        averaging = isinstance(opt, torch.optim.ASGD)
+        shown = {name: opt.state[t]["ax"] if averaging else t.detach() for name, t in p.items()}
+        valid, _ = objective(shown, noiseless, Masks(0), tokens(1000), zeros())
+        lines.append((f"valid {step}", valid.view(1)))
+        if not averaging and len(history) > s["nonmono"] and valid > min(history[:-s["nonmono"]]):
+            opt = torch.optim.ASGD(list(p.values()), lr=s["lr"], t0=0, lambd=0, weight_decay=s["weight_decay"])
+            lines.append((f"trigger {step}", torch.ones(1)))
+            assert step + 4 < STEPS, "too few steps are left for a mean"
+        history.append(valid)
     assert 0 < clipped, "no step was clipped"
+    if "nonmono" in s:
+        lines += [("mean " + name, opt.state[t]["ax"]) for name, t in p.items()]
     lines += [("value " + name, t) for name, t in p.items()]
     with open(path, "w") as out:
         out.write(f"# make_torch_awd.py, torch {torch.__version__}, float64\n")
@@ -140,3 +163,4 @@ common = dict(L=3, ar=2.0, tar=1.0, lr=3.0, clip=0.25, weight_decay=1e-3, dropou
 folder = sys.argv[1]
 run(folder + "/torch_awd_tied.txt", dict(common, E=3, H=5, H_last=3, K=0))
 run(folder + "/torch_awd_mos.txt", dict(common, E=3, H=5, H_last=4, K=3))
+run(folder + "/torch_awd_asgd.txt", dict(common, E=3, H=5, H_last=3, K=0, lr=8.0, nonmono=2))

@@ -2,9 +2,11 @@
 # thread on the CPU. Needs no CUDA toolkit.
 #
 # Three builds of every kernel file, and five orders of execution:
-#   plain   every order
-#   asan    AddressSanitizer and UndefinedBehaviorSanitizer, on the kernels
-#   race    clang's thread-sanitizer instrumentation linked to the engine's own race detector
+#   plain   as the compiler of the host has it; the order that differs most from the simple one as well
+#   asan    AddressSanitizer and UndefinedBehaviorSanitizer, on the kernels; what addresses a thread forms
+#           does not depend on when it runs, unless it races
+#   race    clang's thread-sanitizer instrumentation linked to the engine's own race detector; every order,
+#           and every result is compared here too
 find_package(GTest REQUIRED)
 find_program(UNROLL_CLANGXX NAMES clang++ clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14)
 find_program(UNROLL_OBJCOPY NAMES objcopy llvm-objcopy)
@@ -15,8 +17,8 @@ else()
   message(WARNING "unroll: clang++ or objcopy is missing, so the kernels are tested without the race "
                   "detector; install clang and binutils")
 endif()
-set(UNROLL_GPU_ORDERS_plain ascend descend randwarp random lockstep)
-set(UNROLL_GPU_ORDERS_asan ascend randwarp)
+set(UNROLL_GPU_ORDERS_plain ascend random)
+set(UNROLL_GPU_ORDERS_asan randwarp)
 set(UNROLL_GPU_ORDERS_race ascend descend randwarp random lockstep)
 
 set(gpu_dir ${CMAKE_SOURCE_DIR}/tests/gpu_on_cpu)
@@ -65,12 +67,13 @@ function(unroll_gpu_kernels out build)
   set(${out} ${objects} PARENT_SCOPE)
 endfunction()
 
-# unroll_gpu_test(NAME name SOURCES a_test.cc.. [KERNELS own.cu..] [BARE] [ORDERS o..] [TIMEOUT s]): one
-# program per build and one CTest entry per build and order, with the labels gpu_on_cpu and
-# gpu_on_cpu_<build>. The programs hold the whole product, on the simulated CUDA runtime; BARE ones hold
-# only the engine and what it needs. ORDERS replaces the list of orders in every build.
+# unroll_gpu_test(NAME name SOURCES a_test.cc.. [KERNELS own.cu..] [BARE] [ORDERS o..] [ORDERS_<build> o..]
+# [TIMEOUT s]): one program per build and one CTest entry per build and order, with the labels gpu_on_cpu
+# and gpu_on_cpu_<build>. The programs hold the whole product, on the simulated CUDA runtime; BARE ones hold
+# only the engine and what it needs. ORDERS replaces the list of orders in every build, ORDERS_<build> in one.
 function(unroll_gpu_test)
-  cmake_parse_arguments(arg "BARE" "NAME;TIMEOUT" "SOURCES;KERNELS;ORDERS" ${ARGN})
+  cmake_parse_arguments(arg "BARE" "NAME;TIMEOUT"
+    "SOURCES;KERNELS;ORDERS;ORDERS_plain;ORDERS_asan;ORDERS_race" ${ARGN})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
@@ -100,9 +103,11 @@ function(unroll_gpu_test)
     target_link_options(${program} PRIVATE ${UNROLL_GPU_LINK_${build}})
     set_target_properties(${program} PROPERTIES LINKER_LANGUAGE CXX)
     set(orders ${UNROLL_GPU_ORDERS_${build}})
-    if(arg_ORDERS)
-      set(orders ${arg_ORDERS})
-    endif()
+    foreach(replaced ORDERS ORDERS_${build})
+      if(arg_${replaced})
+        set(orders ${arg_${replaced}})
+      endif()
+    endforeach()
     foreach(order ${orders})
       set(test gpu.${arg_NAME}.${build}.${order})
       add_test(NAME ${test} COMMAND ${program})

@@ -1,7 +1,7 @@
 // The whole of AWD-LSTM-MoS in small, through the real host code and the CUDA kernels executed on
-// the CPU: weight drop, locked and embedding dropout, activation penalties, tied weights over
-// layers of unequal width, a mixture of softmaxes. It follows the CPU backend, which follows
-// PyTorch, and captured steps give the bits of eager ones.
+// the CPU: weight drop, locked and embedding dropout, noise on word vectors, activation penalties,
+// tied weights over layers of unequal width, a mixture of softmaxes, adversarial targets. It follows
+// the CPU backend, which follows PyTorch, and captured steps give the bits of eager ones.
 #include <gtest/gtest.h>
 
 #include "tests/gpu_on_cpu/small_model.h"
@@ -17,6 +17,8 @@ Trained train(const Device& device, DType act, bool mixed, bool eager) {
   spec.act = act;
   spec.model.tied = spec.model.locked = true;
   spec.model.dropout_embedding = 0.2;
+  spec.model.embedding_noise = 0.1;
+  spec.model.adversarial = 0.1;
   spec.model.weight_drop = 0.4;
   spec.model.ar = 2;
   spec.model.tar = 1;

@@ -18,6 +18,8 @@ struct SmallModel {
     RnnLm::Config model;
     DType act = DType::f32;
     OptimizerSettings::Rule rule = OptimizerSettings::Rule::sgd;
+    double decay = 1e-3;
+    bool row_gradient = false;
   };
   // Two layers with dropout, sizes that are multiples of nothing.
   static Spec spec(Cell cell = Cell::lstm, DType act = DType::f32) {
@@ -33,10 +35,11 @@ struct SmallModel {
 
   SmallModel(const Device& device, const Spec& spec, bool eager)
       : rule(spec.rule), backend(device), model(spec.model, params) {
+    if (spec.row_gradient) params.keep_row_gradient();
     params.materialize(backend, spec.act, 7);
     OptimizerSettings settings;
     settings.rule = rule;
-    settings.decay = 1e-3;
+    settings.decay = spec.decay;
     optimizer = std::make_unique<Optimizer>(backend, params, settings);
     state = State(backend, model.state_shape(), kB, spec.act);
     Scheduler::Options options;

@@ -44,6 +44,27 @@ TEST_P(WholeModel, FollowsTheCpuEagerAndCaptured) {
   }
 }
 
+// How many rows of the word vectors have a gradient is known on the device only.
+TEST(WholeModelByRows, EqualsTheWholeGradientEagerAndCaptured) {
+  using Rule = OptimizerSettings::Rule;
+  for (const auto& [act, rule] :
+       {std::pair(DType::f32, Rule::adagrad), std::pair(DType::bf16, Rule::sgd)}) {
+    SmallModel::Spec spec = SmallModel::spec(Cell::lstm, act);
+    spec.model.L = 1;
+    spec.rule = rule;
+    spec.decay = 0;
+    const auto run = [&spec](bool row_gradient, bool eager) {
+      spec.row_gradient = row_gradient;
+      SmallModel model(Device::cuda(), spec, eager);
+      for (int step = 0; step < 3; ++step) model.train(step, 2);
+      return Trained(model);
+    };
+    const Trained whole = run(false, true);
+    EXPECT_TRUE(run(true, true) == whole);
+    EXPECT_TRUE(run(true, false) == whole) << "captured";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Rules, WholeModel, testing::Values(OptimizerSettings::Rule::sgd, OptimizerSettings::Rule::adam),
     [](const auto& info) { return info.param == OptimizerSettings::Rule::sgd ? "sgd" : "adam"; });

@@ -132,9 +132,6 @@ EXCEPTIONS = {
     ("host/train/scheduler.cc", "kernels/elementwise/add.h"),
     # How much scratch the head will ask for is part of the estimate.
     ("host/train/memory_estimate.cc", "kernels/heads/linear_softmax_xent.h"),
-    # Masks are named and drawn by the same rule.
-    ("kernels/regularize/row_dropout.h", "kernels/elementwise/dropout.h"),
-    ("kernels/regularize/weight_drop.h", "kernels/elementwise/dropout.h"),
     # A model says how its recurrent layers walk through time, and why, for the log.
     ("host/train/model.h", "kernels/recurrent/schedule.h"),
     # A recurrent stack reads and overwrites the carried (h, c).

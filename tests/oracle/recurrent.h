@@ -17,6 +17,10 @@ struct Layer {
   std::vector<int> lengths{};              // [B], or empty
   std::vector<T> Wx{}, R{}, b_W{}, b_R{};  // [T,B,GH] [GH,H] [GH] [GH]
   std::vector<T> h{}, c{};  // [T+1,B,H]; the carried-in slot is given, the others follow
+  // Noise in the loop, each [T,B,H] or empty: the share of the old state that step t keeps, and the
+  // factor of what its product sees. resets [T,B] or empty: where step t starts from zero.
+  std::vector<double> kept_h{}, kept_c{}, passed{};
+  std::vector<int> resets{};
 
   int G() const { return info_of(cell).gates; }
   int step(int k) const { return reverse ? T_ - 1 - k : k; }
@@ -29,6 +33,14 @@ struct Layer {
     return ((size_t(t) * size_t(B) + size_t(b)) * size_t(G()) + size_t(g)) * size_t(H) + size_t(u);
   }
   bool valid(int t, int b) const { return lengths.empty() || t < lengths[size_t(b)]; }
+  bool starts(int t, int b) const { return !resets.empty() && resets[size_t(t * B + b)]; }
+  double factor(const std::vector<double>& of, int t, int b, int u, double without) const {
+    return of.empty() ? without : of[state(t, b, u)];
+  }
+  State<T> state_before(int t, int b, int u) const {
+    if (starts(t, b)) return {};
+    return {h[before(t, b, u)], c[before(t, b, u)]};
+  }
 
   // Pre-activations of one unit.
   void inputs(int t, int b, int u, std::vector<T>& wx, std::vector<T>& rh) const {
@@ -38,7 +50,9 @@ struct Layer {
       const size_t row = size_t(g * H + u);
       wx[size_t(g)] = Wx[gate(t, b, g, u)] + (b_W.empty() ? T(0) : b_W[row]);
       T sum = b_R.empty() ? T(0) : b_R[row];
-      for (int j = 0; j < H; ++j) sum += R[row * size_t(H) + size_t(j)] * h[before(t, b, j)];
+      for (int j = 0; j < H; ++j)
+        sum +=
+            R[row * size_t(H) + size_t(j)] * factor(passed, t, b, j, 1) * state_before(t, b, j).h;
       rh[size_t(g)] = sum;
     }
   }
@@ -51,7 +65,11 @@ struct Layer {
           State<T> s{h[before(t, b, u)], c[before(t, b, u)]};
           if (valid(t, b)) {
             inputs(t, b, u, wx, rh);
-            s = unit<T>(cell, wx.data(), rh.data(), s);
+            const State<T> old_state = state_before(t, b, u);
+            s = unit<T>(cell, wx.data(), rh.data(), old_state);
+            const double k_h = factor(kept_h, t, b, u, 0), k_c = factor(kept_c, t, b, u, 0);
+            s.h = k_h * old_state.h + (1 - k_h) * s.h;
+            s.c = k_c * old_state.c + (1 - k_c) * s.c;
           }
           h[after(t, b, u)] = s.h;
           c[after(t, b, u)] = s.c;
@@ -89,10 +107,14 @@ inline LayerGradient gradient(const Layer<double>& a, const std::vector<double>&
           continue;
         }
         a.inputs(t, b, u, wx, rh);
-        const State<double> s{a.h[a.before(t, b, u)], a.c[a.before(t, b, u)]};
-        const UnitGradient d = unit_gradient(a.cell, wx.data(), rh.data(), s, flow[i]);
-        earlier[i].h += d.dbefore.h;
-        earlier[i].c += d.dbefore.c;
+        const double k_h = a.factor(a.kept_h, t, b, u, 0), k_c = a.factor(a.kept_c, t, b, u, 0);
+        const UnitGradient d = unit_gradient(a.cell, wx.data(), rh.data(), a.state_before(t, b, u),
+                                             {(1 - k_h) * flow[i].h, (1 - k_c) * flow[i].c});
+        const bool crosses = !a.starts(t, b);
+        if (crosses) {
+          earlier[i].h += d.dbefore.h + k_h * flow[i].h;
+          earlier[i].c += d.dbefore.c + k_c * flow[i].c;
+        }
         for (int n = 0; n < a.G(); ++n) {
           const size_t row = size_t(n * a.H + u);
           const double dwx = d.dwx[size_t(n)], drh = d.drh[size_t(n)];
@@ -101,8 +123,10 @@ inline LayerGradient gradient(const Layer<double>& a, const std::vector<double>&
           g.db_W[row] += dwx;
           g.db_R[row] += drh;
           for (int j = 0; j < a.H; ++j) {
-            g.dR[row * size_t(a.H) + size_t(j)] += drh * a.h[a.before(t, b, j)];
-            earlier[size_t(b * a.H + j)].h += drh * a.R[row * size_t(a.H) + size_t(j)];
+            const double m = a.factor(a.passed, t, b, j, 1);
+            g.dR[row * size_t(a.H) + size_t(j)] += drh * m * a.state_before(t, b, j).h;
+            if (crosses)
+              earlier[size_t(b * a.H + j)].h += drh * m * a.R[row * size_t(a.H) + size_t(j)];
           }
         }
       }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <random>
 #include <vector>
 
@@ -98,6 +99,17 @@ TEST(ArenaTest, RefusesToMeasureOrMoveWhileABlockIsAlive) {
   EXPECT_THROW(arena.begin_measuring(), Error);
   EXPECT_THROW(arena.reserve(4 * K), Error);
   arena.release(block);
+}
+
+TEST(ArenaTest, ReleasedBlocksArePoisonedWhereTestsAskForIt) {
+  Arena arena(Device::cpu(1));
+  arena.reserve(K);
+  const auto block = static_cast<unsigned char*>(arena.allocate(K));
+  block[0] = block[K - 1] = 1;
+  arena.release(block);
+  const unsigned char left = std::getenv("UNROLL_POISON") ? 0xff : 1;
+  EXPECT_EQ(block[0], left);
+  EXPECT_EQ(block[K - 1], left);
 }
 
 TEST(TensorTest, GivesItsBlockBackWithTheLastHandle) {

@@ -1,13 +1,15 @@
 // Ten training steps of regularised models against PyTorch in float64, all masks drawn twice: every
 // gradient of step 1, every loss, every weight after step 10. Weight drop, locked and embedding
 // dropout, activation penalties, tied weights over unequal widths, a mixture of softmaxes, clipping
-// and weight decay. See tests/golden/make_torch_awd.py.
+// and weight decay; NT-ASGD with its trigger, and the mean in validation and after step 10. See
+// tests/golden/make_torch_awd.py.
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <map>
 #include <sstream>
 
+#include "host/optim/nonmonotone.h"
 #include "tests/harness/tolerances.h"
 #include "tests/host/core/tiny_lm.h"
 
@@ -67,15 +69,38 @@ TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
   config.weight_drop = setting("weight_drop");
   config.ar = setting("ar");
   config.tar = setting("tar");
+  const bool asgd = g.settings.count("nonmono") > 0;
   OptimizerSettings settings;
+  settings.rule = asgd ? UpdateRule::asgd : UpdateRule::sgd;
   settings.decay = setting("weight_decay");
   // Two rows of logits at a time: the mixture's rows are worked through in many chunks.
   TinyLm lm(config, T, B, settings, DType::f64, Device::cpu(1), false, 128);
   lm.set_formula_weights();
+  const State valid_state(lm.backend, lm.model->state_shape(), B, DType::f64);
+  std::vector<double> validations;
+  bool averaging = false;
+  const auto validate = [&](int step) {
+    const Exec exec = lm.backend.exec();
+    if (averaging) lm.optimizer->swap_mean(exec, lm.params);
+    HostChunk chunk = make_chunk(T, B, 1000, token);
+    chunk.keep.assign(B, 0);
+    lm.scheduler->evaluate(chunk, valid_state);
+    if (averaging) lm.optimizer->swap_mean(exec, lm.params);
+    const double nats = lm.scheduler->take_figures().at(0).nats;
+    expect_close({nats}, g.tensors.at("valid " + std::to_string(step)), kTolerance,
+                 "validation after step " + std::to_string(step));
+    const bool trigger = nonmonotone(validations, nats, int64_t(setting("nonmono")));
+    validations.push_back(nats);
+    if (averaging) return;
+    averaging = trigger;
+    EXPECT_EQ(trigger, g.tensors.count("trigger " + std::to_string(step)) > 0) << step;
+    if (trigger) lm.optimizer->begin_mean(lm.backend, lm.params);
+  };
   for (int step = 0; step < kSteps; ++step) {
     StepScalars scalars;
     scalars.update.lr = setting("lr");
     scalars.update.clip = setting("clip");
+    scalars.update.averaging = averaging;
     scalars.seed = 3;
     scalars.mask_step = uint64_t(step);
     scalars.weight = 1.0 / (B * T);
@@ -90,14 +115,22 @@ TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
         expect_close(lm.gradient(int(i)), g.tensors.at("gradient " + name), kTolerance,
                      "gradient of " + name);
       }
+    if (asgd) validate(step);
   }
-  for (size_t i = 0; i < lm.params.entries().size(); ++i) {
-    const std::string& name = lm.params.entries()[i].name;
-    expect_close(lm.read(int(i)), g.tensors.at("value " + name), kTolerance, name);
-  }
+  const auto expect_weights = [&](const std::string& what) {
+    for (size_t i = 0; i < lm.params.entries().size(); ++i) {
+      const std::string name = what + " " + lm.params.entries()[i].name;
+      expect_close(lm.read(int(i)), g.tensors.at(name), kTolerance, name);
+    }
+  };
+  expect_weights("value");
+  if (!asgd) return;
+  EXPECT_TRUE(averaging) << "nothing was triggered";
+  lm.optimizer->swap_mean(lm.backend.exec(), lm.params);
+  expect_weights("mean");
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenAwdTest, testing::Values("tied", "mos"),
+INSTANTIATE_TEST_SUITE_P(Models, GoldenAwdTest, testing::Values("tied", "mos", "asgd"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

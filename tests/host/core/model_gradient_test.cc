@@ -1,6 +1,7 @@
 // Whole-model gradients in f64 against central differences: every cell, tied and untied, projected,
-// residual, one and two biases, standard and locked dropout, embedding dropout, weight drop, unequal
-// widths, mixtures of softmaxes, padded lanes, accumulation.
+// residual, one and two biases, standard and locked dropout, embedding dropout and noise, weight
+// drop, zoneout, recurrent dropout, unequal widths, smoothed and capped and mixtures of softmaxes, padded
+// lanes, accumulation.
 #include <gtest/gtest.h>
 
 #include "tests/harness/tolerances.h"
@@ -37,6 +38,7 @@ const Case kCases[] = {
     {"tied_unequal_widths", Cell::lstm, 5, 7, 3, true, false, 2, 0.4, true, false,
      [](RnnLm::Config& c) {
        c.H_last = 5;
+       c.embedding_noise = 0.15;
        c.dropout_hidden = 0.2;
        c.dropout_embedding = 0.3;
        c.weight_drop = 0.4;
@@ -45,6 +47,22 @@ const Case kCases[] = {
      [](RnnLm::Config& c) {
        c.H_last = 5;
        c.weight_drop = 0.3;
+     }},
+    {"smoothed_and_capped", Cell::gru, 5, 5, 1, true, false, 1, 0.2, false, true,
+     [](RnnLm::Config& c) {
+       c.output.options = {.label_smoothing = 0.1, .z_loss = 0.05, .soft_cap = 2};
+     }},
+    {"zoneout", Cell::lstm, 5, 6, 2, false, false, 2, 0.3, true, true,
+     [](RnnLm::Config& c) {
+       c.zoneout_h = 0.3;
+       c.zoneout_c = 0.4;
+       c.dropout_recurrent = 0.25;
+       c.weight_drop = 0.2;
+     }},
+    {"gru_zoneout", Cell::gru, 4, 5, 2, false, false, 1, 0, false, false,
+     [](RnnLm::Config& c) {
+       c.zoneout_h = 0.3;
+       c.dropout_recurrent = 0.4;
      }},
     {"mixture", Cell::lstm, 4, 6, 2, false, false, 2, 0.2, true, true,
      [](RnnLm::Config& c) { c.mixtures = 3; }},

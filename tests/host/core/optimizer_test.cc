@@ -185,5 +185,61 @@ TEST(OptimizerTest, SlotsAreNamedByRule) {
   }
 }
 
+// Word vectors whose gradient is kept by rows are trained as those with a whole one, bit for bit,
+// and take less memory; what a checkpoint keeps lies where it lay.
+TEST(RowGradientTest, TrainsAsTheWholeGradient) {
+  for (const auto rule : {UpdateRule::sgd, UpdateRule::adagrad})
+    for (const DType act : {DType::f32, DType::f64}) {
+      OptimizerSettings settings;
+      settings.rule = rule;
+      settings.clip_groups = {{"encoder.weight", 0.02}};
+      RnnLm::Config config = small(false);
+      config.V = 501;
+      const auto make = [&](bool by_rows) {
+        return TinyLm(config, T, B, settings, act, Device::cpu(1), false, 1 << 20, by_rows);
+      };
+      TinyLm whole = make(false), rows = make(true);
+      EXPECT_EQ(whole.params.bytes(act) - rows.params.bytes(act),
+                (501 * 6 + 63) / 64 * 64 * size_of(act));
+      for (int step = 0; step < 5; ++step) {
+        const StepFigures a = train(whole, 0.5, 0.1), b = train(rows, 0.5, 0.1);
+        EXPECT_EQ(a.nats, b.nats);
+        EXPECT_EQ(a.norm2, b.norm2);
+      }
+      EXPECT_TRUE(whole.all_weights() == rows.all_weights());
+      for (size_t i = 0; i < whole.params.entries().size(); ++i)
+        EXPECT_EQ(whole.params.entries()[i].offset, rows.params.entries()[i].offset);
+    }
+}
+
+TEST(RowGradientTest, IsForRulesAndChunksThatAllowIt) {
+  Config config;
+  config.optimizer = "sgd";
+  config.batch = 20;
+  config.bptt = 35;
+  EXPECT_TRUE(keeps_row_gradient(config, 10000));
+  EXPECT_FALSE(keeps_row_gradient(config, 700)) << "as many tokens as words";
+  config.accum = 2;
+  EXPECT_FALSE(keeps_row_gradient(config, 10000));
+  config.accum = 1;
+  config.weight_decay = 1e-6;
+  EXPECT_FALSE(keeps_row_gradient(config, 10000));
+  config.weight_decay = 0;
+  config.optimizer = "adam";
+  EXPECT_FALSE(keeps_row_gradient(config, 10000));
+
+  OptimizerSettings adam;
+  adam.rule = UpdateRule::adam;
+  EXPECT_THROW(TinyLm(small(false), T, B, adam, DType::f64, Device::cpu(1), false, 1 << 20, true),
+               Error);
+  TinyLm lm(small(false), T, B, {}, DType::f64, Device::cpu(1), false, 1 << 20, true);
+  StepScalars scalars;
+  lm.scheduler->train(chunk(), lm.state, scalars, true, false);
+  EXPECT_THROW(lm.scheduler->train(chunk(), lm.state, scalars, false, true), Error)
+      << "a second chunk of one update";
+  TinyLm tied(small(true), T, B, {}, DType::f64, Device::cpu(1), false, 1 << 20, true);
+  EXPECT_FALSE(tied.params.row_param());
+}
+
 }  // namespace
 }  // namespace unroll::test

@@ -47,6 +47,10 @@ std::vector<Case> cases() {
                            {"class_tied", config_of(Kind::classes), true}};
   all.push_back({"adaptive_head_bias", config_of(Kind::adaptive), false});
   all.back().config.head_bias = true;
+  for (const bool tied : {false, true}) {
+    all.push_back({tied ? "full_options_tied" : "full_options", config_of(Kind::full), tied});
+    all.back().config.options = {.label_smoothing = 0.1, .z_loss = 0.05, .soft_cap = 1.5};
+  }
   return all;
 }
 
@@ -194,6 +198,30 @@ TEST_P(OutputLayerTest, WithoutNoiseAllLayersAreExactAndDifferentiable) {
   const Values x = formula("x", 4 * D), weight(4, 0.25);
   const Layer::Result read = layer.run(x, target, weight, Mode::evaluation());
   EXPECT_EQ(read.nll, layer.run(x, target, weight, Mode{true, false}).nll);
+}
+
+// By the definitions: a cap wherever the model is used, smoothing and z-loss in training alone.
+TEST(OutputLayerOptionsTest, CapIsOfTheModelSmoothingAndZLossOfTraining) {
+  const double s = 0.2, k = 0.3, cap = 0.8;
+  Case c{"options", config_of(Kind::full), false};
+  c.config.options = {.label_smoothing = s, .z_loss = k, .soft_cap = cap};
+  Layer layer(c);
+  const Values x = formula("x", D), W = layer.read(0), b = layer.read(1);
+  Values z(size_t(V), 0.0);
+  double sum = 0, total = 0;
+  for (size_t v = 0; v < size_t(V); ++v) {
+    for (size_t d = 0; d < size_t(D); ++d) z[v] += W[v * size_t(D) + d] * x[d];
+    z[v] = cap * std::tanh((z[v] + b[v]) / cap);
+    sum += std::exp(z[v]);
+    total += z[v];
+  }
+  const double lse = std::log(sum);
+  const auto nll = [&](Mode mode) { return layer.run(x, {17}, {1.0}, mode).nll[0]; };
+  EXPECT_NEAR(nll(Mode::evaluation()), lse - z[17], 1e-12);
+  EXPECT_NEAR(nll(Mode{true, false}), lse - z[17], 1e-12) << "as dynamic evaluation scores";
+  EXPECT_NEAR(nll(Mode::training()), lse - (1 - s) * z[17] - s * total / double(V) + k * lse * lse,
+              1e-12);
+  EXPECT_NEAR(layer.log_probabilities(x)[17], z[17] - lse, 1e-12);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, OutputLayerTest, testing::ValuesIn(cases()),

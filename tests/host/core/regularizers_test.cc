@@ -29,7 +29,9 @@ RnnLm::Config regularised() {
   RnnLm::Config c = plain();
   c.dropout = 0.3;
   c.dropout_embedding = 0.2;
+  c.embedding_noise = 0.15;
   c.weight_drop = 0.5;
+  c.adversarial = 0.1;
   c.ar = 2;
   c.tar = 1;
   return c;
@@ -71,6 +73,54 @@ TEST(RegularizersTest, AreSilentWithoutNoise) {
   with.scheduler->evaluate(make_chunk(T, B, 0, token), with.state);
   without.scheduler->evaluate(make_chunk(T, B, 0, token), without.state);
   EXPECT_EQ(with.scheduler->take_figures()[0].nats, without.scheduler->take_figures()[0].nats);
+}
+
+TEST(RegularizersTest, EmbeddingNoiseIsForTrainingAloneAndOfTheStepsOwn) {
+  RnnLm::Config config = plain();
+  TinyLm without(config, T, B);
+  config.embedding_noise = 0.15;
+  TinyLm with(config, T, B);
+  for (const Mode& mode : {Mode{false, true}, Mode{true, false}, Mode::evaluation()})
+    EXPECT_EQ(hidden(with, mode, 1), hidden(without, mode, 1));
+  const double one = train(with, 1).nats, other = train(with, 2).nats;
+  EXPECT_NE(one, train(without).nats);
+  EXPECT_NE(one, other);
+  EXPECT_EQ(one, train(with, 1).nats);
+  // Another strength in the second phase, and back.
+  config.finetune_embedding_noise = 0;
+  TinyLm phases(config, T, B);
+  const auto of_phase = [&](bool finetuning) {
+    StepScalars scalars;
+    scalars.seed = 3;
+    scalars.mask_step = 1;
+    scalars.weight = 1.0 / (T * B);
+    scalars.finetuning = finetuning;
+    phases.scheduler->train(make_chunk(T, B, 0, token), phases.state, scalars);
+    return phases.scheduler->take_figures().at(0).nats;
+  };
+  EXPECT_EQ(of_phase(false), one);
+  EXPECT_EQ(of_phase(true), train(without).nats);
+  EXPECT_EQ(of_phase(false), one);
+}
+
+TEST(RegularizersTest, AdversaryOfEachPhasePullsAtTheGradientAlone) {
+  RnnLm::Config config = plain();
+  TinyLm without(config, T, B);
+  config.adversarial = 0.1;
+  config.finetune_adversarial = 0;
+  TinyLm with(config, T, B);
+  StepScalars scalars;
+  scalars.seed = 3;
+  scalars.mask_step = 1;
+  scalars.weight = 1.0 / (T * B);
+  const StepFigures plain_step = train(without);
+  for (const bool finetuning : {false, true}) {
+    scalars.finetuning = finetuning;
+    with.scheduler->train(make_chunk(T, B, 0, token), with.state, scalars);
+    const StepFigures step = with.scheduler->take_figures().at(0);
+    EXPECT_EQ(step.nats, plain_step.nats);
+    EXPECT_EQ(step.norm2 == plain_step.norm2, finetuning);
+  }
 }
 
 TEST(RegularizersTest, WeightDropActsFromTheSecondStepOn) {

@@ -23,9 +23,10 @@ struct TinyLm {
 
   TinyLm(const RnnLm::Config& config, int T, int B, const OptimizerSettings& settings = {},
          DType act = DType::f64, const Device& device = Device::cpu(1), bool eager = false,
-         size_t logits_bytes = 1 << 20)
+         size_t logits_bytes = 1 << 20, bool row_gradient = false)
       : backend(device) {
     model = std::make_unique<RnnLm>(config, params);
+    if (row_gradient) params.keep_row_gradient();
     params.materialize(backend, act, 7);
     optimizer = std::make_unique<Optimizer>(backend, params, settings);
     Scheduler::Options options;

@@ -2,6 +2,7 @@
 #include "host/data/lanes.h"
 
 #include <cmath>
+#include <set>
 
 #include "host/data/random_lengths.h"
 #include "tests/host/data/scratch_folder.h"
@@ -114,6 +115,80 @@ TEST(LanesRandom, LengthsHaveTheStatedDistribution) {
   EXPECT_GT(longest, 88);
   EXPECT_LE(longest, longest_random_chunk(bptt));
   for (int k = 0; k < 1000; ++k) EXPECT_GE(random_chunk_length(6, 1, 0, k), 5);
+}
+
+// With fixed and with random lengths: an epoch reads every row of a lane but those that a fixed
+// length leaves over, in order from a row of the lane's own.
+TEST(LanesShuffled, EveryLaneIsTurnedAtARowOfItsOwn) {
+  const int N = 605, B = 5, T = 12, rows = N / B;
+  const Corpus corpus = numbers(N);
+  for (const bool random : {false, true}) {
+    const auto lengths = random ? std::optional<uint64_t>(7) : std::nullopt;
+    Lanes lanes(corpus, B, T, LaneForm::train, "the text", lengths, 7), again = lanes;
+    Lanes plain(corpus, B, T, LaneForm::train, "the text", lengths);
+    Lanes other(corpus, B, T, LaneForm::train, "the text", lengths, 8);
+    EXPECT_EQ(lanes.tokens(), plain.tokens());
+    EXPECT_EQ(lanes.max_T(), plain.max_T());
+    std::vector<std::vector<int>> turns(4);
+    for (int64_t epoch = 0; epoch < 4; ++epoch) {
+      ASSERT_EQ(lanes.chunks(epoch), plain.chunks(epoch));
+      std::vector<std::vector<int32_t>> read(B);
+      HostChunk chunk, unturned;
+      for (int64_t k = 0; k < lanes.chunks(epoch); ++k) {
+        lanes.fill(epoch, k, chunk);
+        plain.fill(epoch, k, unturned);
+        ASSERT_EQ(chunk.T, unturned.T);
+        ASSERT_EQ(chunk.tokens, unturned.tokens);
+        ASSERT_EQ(chunk.keep, unturned.keep);
+        ASSERT_EQ(chunk.index, k);
+        for (size_t at = 0; at < chunk.input.size(); ++at) {
+          std::vector<int32_t>& lane = read[at % B];
+          if (k == 0 && at < B) lane.push_back(chunk.input[at]);
+          ASSERT_EQ(chunk.input[at], lane.back());
+          lane.push_back(chunk.target[at]);
+        }
+        // A resumed run begins anywhere.
+        again.fill(epoch, (k * 7) % lanes.chunks(epoch), unturned);
+        again.fill(epoch, k, unturned);
+        ASSERT_EQ(unturned.input, chunk.input);
+        ASSERT_EQ(unturned.target, chunk.target);
+      }
+      for (int b = 0; b < B; ++b) {
+        const std::vector<int32_t>& lane = read[size_t(b)];
+        const auto id = [&](int row) { return corpus[uint64_t(b * rows + row % rows)]; };
+        int turn = 0;
+        while (turn < rows && id(turn) != lane[0]) ++turn;
+        ASSERT_LT(turn, rows) << "not a token of the lane";
+        turns[size_t(epoch)].push_back(turn);
+        if (random) {
+          ASSERT_GE(int(lane.size()), rows - 1);
+        }
+        ASSERT_LE(int(lane.size()), rows) << "no token is read twice";
+        for (size_t i = 0; i < lane.size(); ++i) ASSERT_EQ(lane[i], id(turn + int(i)));
+      }
+    }
+    EXPECT_NE(turns[0], turns[1]);
+    EXPECT_EQ(std::set<int>(turns[0].begin(), turns[0].end()).size(), size_t(B));
+    HostChunk ours, theirs;
+    lanes.fill(0, 0, ours);
+    other.fill(0, 0, theirs);
+    EXPECT_NE(ours.input, theirs.input) << "another seed";
+  }
+}
+
+TEST(LanesShuffled, TurnsAreUniform) {
+  const int B = 400, rows = 10;
+  const Corpus corpus = numbers(B * rows);
+  Lanes lanes(corpus, B, 3, LaneForm::train, "the text", {}, 3);
+  std::vector<int> seen(rows);
+  HostChunk chunk;
+  for (int64_t epoch = 0; epoch < 25; ++epoch) {
+    lanes.fill(epoch, 0, chunk);
+    for (int b = 0; b < B; ++b)
+      ++seen[size_t((chunk.input[size_t(b)] == kEosId ? rows * B - 1 : chunk.input[size_t(b)]) -
+                    b * rows)];
+  }
+  for (const int n : seen) EXPECT_NEAR(n, 1000, 5 * 30);
 }
 
 TEST(LanesEvaluate, EveryTokenIsScoredOnceAfterTheOneBeforeIt) {

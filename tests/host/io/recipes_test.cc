@@ -11,7 +11,7 @@ using test::error_of;
 using test::expect_contains;
 
 TEST(Recipes, AllParseAndValidate) {
-  ASSERT_EQ(recipes().size(), 14u);
+  ASSERT_EQ(recipes().size(), 15u);
   for (const Recipe& r : recipes()) {
     Config c = Config::from_toml(r.text, "recipe " + r.name);
     c.train = {"train.txt"};
@@ -59,14 +59,16 @@ TEST(Recipes, AwdLstmAsPublished) {
   const struct {
     const char* name;
     int64_t emb, hidden, last, mixtures, batch, epochs;
-    double lr, input, hidden_rate;
+    double lr, finetune_lr, input, hidden_rate;
     const char* published;
   } rows[] = {
-      {"awd-lstm", 400, 1150, 400, 0, 20, 500, 30, 0.4, 0.25,
+      {"awd-lstm", 400, 1150, 400, 0, 20, 500, 30, 0, 0.4, 0.25,
        "valid 60.7, test 58.8; fine-tuned 60.0, 57.3"},
-      {"awd-lstm-mos", 280, 960, 620, 15, 12, 1000, 20, 0.4, 0.225,
+      {"awd-lstm-mos", 280, 960, 620, 15, 12, 1000, 20, 25, 0.4, 0.225,
        "valid 58.08, test 55.97; fine-tuned 56.54, 54.44"},
-      {"awd-lstm-wikitext2", 400, 1150, 400, 0, 80, 750, 30, 0.65, 0.2, "fine-tuned 68.6"},
+      {"awd-lstm-mos-adv", 280, 960, 620, 15, 12, 1000, 20, 25, 0.4, 0.225,
+       "valid 54.10, test 52.20"},
+      {"awd-lstm-wikitext2", 400, 1150, 400, 0, 80, 750, 30, 0, 0.65, 0.2, "fine-tuned 68.6"},
   };
   for (const auto& row : rows) {
     const Recipe& r = find_recipe(row.name);
@@ -81,6 +83,7 @@ TEST(Recipes, AwdLstmAsPublished) {
     EXPECT_EQ(c.epochs, row.epochs);
     EXPECT_EQ(c.finetune_epochs, row.epochs);
     EXPECT_EQ(c.lr, row.lr);
+    EXPECT_EQ(c.finetune_lr, row.finetune_lr);
     EXPECT_EQ(c.dropout_input < 0 ? c.dropout : c.dropout_input, row.input);
     EXPECT_EQ(c.dropout_hidden, row.hidden_rate);
     EXPECT_EQ(c.dropout, 0.4);
@@ -98,6 +101,16 @@ TEST(Recipes, AwdLstmAsPublished) {
     EXPECT_EQ(c.loss, "mean");
     EXPECT_TRUE(c.tied && c.bptt_random && c.biases == 2);
   }
+}
+
+TEST(Recipes, AdversarialAsPublished) {
+  const Config c = Config::from_toml(find_recipe("awd-lstm-mos-adv").text, "awd-lstm-mos-adv");
+  EXPECT_EQ(c.adversarial, 0.005);
+  EXPECT_EQ(c.embedding_noise, 0.15);
+  EXPECT_EQ(c.finetune_adversarial, 0.028);
+  EXPECT_EQ(c.finetune_embedding_noise, 0);
+  EXPECT_EQ(c.dropout_latent, 0.29);
+  EXPECT_TRUE(c.partial_shuffle);
 }
 
 TEST(Recipes, UnknownNameGetsTheNearest) {

@@ -1,5 +1,9 @@
-// embedding.h: gather, the gradient's order of additions, padding ids, determinism.
+// embedding.h: gather, the gradient's order of additions, by table and by rows, padding ids,
+// determinism.
 #include "kernels/embedding/embedding.h"
+
+#include <algorithm>
+#include <random>
 
 #include "kernels/base/error.h"
 #include "tests/harness/tolerances.h"
@@ -21,15 +25,36 @@ std::vector<double> ids_of(const Case& c, unsigned seed) {
   return ids;
 }
 
-// Terms added one by one in the order of n, in the accumulate type: equality is exact.
+// A word's terms in the order of n, in groups of 32, then the groups' sums, all in the accumulate
+// type, onto `before`: equality is exact.
 template <class A>
-std::vector<double> gradient_in_order(const Case& c, const std::vector<double>& dy,
-                                      const std::vector<double>& ids) {
-  std::vector<A> dE(size_t(c.V * c.D), A(0));
+std::vector<double> gradient_in_groups(const Case& c, const std::vector<double>& dy,
+                                       const std::vector<double>& ids,
+                                       const std::vector<double>& before) {
+  std::vector<A> dE(before.begin(), before.end());
+  std::vector<std::vector<int64_t>> terms(static_cast<size_t>(c.V));
   for (int64_t n = 0; n < c.N; ++n)
-    for (int64_t d = 0; d < c.D && ids[size_t(n)] >= 0; ++d)
-      dE[size_t(int64_t(ids[size_t(n)]) * c.D + d)] += A(dy[size_t(n * c.D + d)]);
+    if (ids[size_t(n)] >= 0) terms[size_t(ids[size_t(n)])].push_back(n);
+  for (int64_t v = 0; v < c.V; ++v)
+    for (int64_t d = 0; d < c.D; ++d)
+      for (size_t first = 0; first < terms[size_t(v)].size(); first += 32) {
+        A sum = 0;
+        for (size_t i = first; i < std::min(first + 32, terms[size_t(v)].size()); ++i)
+          sum += A(dy[size_t(terms[size_t(v)][i] * c.D + d)]);
+        dE[size_t(v * c.D + d)] += sum;
+      }
   return {dE.begin(), dE.end()};
+}
+
+// Ids by Zipf's law: word v as often as 1 / (v + 1).
+std::vector<double> zipf_ids(const Case& c, unsigned seed) {
+  std::vector<double> weight(static_cast<size_t>(c.V));
+  for (size_t v = 0; v < weight.size(); ++v) weight[v] = 1 / double(v + 1);
+  std::mt19937 random(seed);
+  std::discrete_distribution<int> draw(weight.begin(), weight.end());
+  std::vector<double> ids(static_cast<size_t>(c.N));
+  for (double& id : ids) id = draw(random);
+  return ids;
 }
 
 class EmbeddingTest : public OnTargets {
@@ -37,8 +62,7 @@ class EmbeddingTest : public OnTargets {
   // Returns the bytes of dE, padding and all.
   std::vector<unsigned char> backward(const Exec& exec, Array<2>& dE, Accumulate to_dE,
                                       Array<2>& dy, Array<1>& ids) {
-    const int N = int(ids.view.n[0]), V = int(dE.view.n[0]);
-    const size_t bytes = embedding_scratch_bytes(exec, N, V);
+    const size_t bytes = embedding_scratch_bytes(exec, act(), int(ids.view.n[0]), dy.view.n[1]);
     Array<1> scratch(backend(), DType::u8, {int64_t(bytes)}, 64);
     embedding_backward(
         exec,
@@ -47,6 +71,12 @@ class EmbeddingTest : public OnTargets {
     EXPECT_TRUE(scratch.padding_untouched()) << "wrote beyond embedding_scratch_bytes";
     EXPECT_TRUE(dE.padding_untouched());
     return dE.bytes();
+  }
+  std::vector<double> in_groups(const Case& c, const std::vector<double>& dy,
+                                const std::vector<double>& ids, double before = 0) {
+    const std::vector<double> start(size_t(c.V * c.D), before);
+    return acc() == DType::f64 ? gradient_in_groups<double>(c, dy, ids, start)
+                               : gradient_in_groups<float>(c, dy, ids, start);
   }
 };
 
@@ -70,53 +100,83 @@ TEST_P(EmbeddingTest, ForwardGathersRowsAndZeroesPadding) {
   }
 }
 
-TEST_P(EmbeddingTest, BackwardAddsInTheOrderOfPositions) {
-  for (const Case& c : kCases) {
+// All cases, and words so frequent that their terms are added in groups: one word alone, one with
+// padding around it, and a text's frequencies.
+TEST_P(EmbeddingTest, BackwardAddsInGroupsInTheOrderOfPositions) {
+  struct Draw {
+    Case c;
+    std::vector<double> ids;
+  };
+  std::vector<Draw> draws;
+  for (const Case& c : kCases) draws.push_back({c, ids_of(c, 4)});
+  for (int64_t N : {32, 33, 301}) draws.push_back({{N, 5, 13}, std::vector<double>(size_t(N), 3)});
+  for (const Case& c : {Case{301, 37, 13}, Case{1003, 1001, 36}})
+    draws.push_back({c, zipf_ids(c, 13)});
+  auto half = std::vector<double>(203, -1);
+  std::fill(half.begin() + 20, half.begin() + 157, 36);
+  draws.push_back({{203, 37, 133}, half});
+  for (const auto& [c, ids_values] : draws) {
     const auto dy_values = random_values(c.N * c.D, act(), 3);
-    const auto ids_values = ids_of(c, 4);
     Array<2> dE(backend(), acc(), {c.V, c.D}, row_pad(c.D, 3)),
         dy(backend(), act(), {c.N, c.D}, row_pad(c.D, 1));
     Array<1> ids(backend(), DType::i32, {c.N});
     dy.fill(dy_values);
     ids.fill(ids_values);
-    backward(exec(), dE, Accumulate::overwrite, dy, ids);
-    EXPECT_EQ(dE.read(), acc() == DType::f64 ? gradient_in_order<double>(c, dy_values, ids_values)
-                                             : gradient_in_order<float>(c, dy_values, ids_values));
+    for (Accumulate to : {Accumulate::overwrite, Accumulate::add}) {
+      const bool add = to == Accumulate::add;
+      if (add) dE.fill(1.0);
+      const auto first = backward(exec(), dE, to, dy, ids);
+      EXPECT_EQ(dE.read(), in_groups(c, dy_values, ids_values, add)) << c.N << " tokens";
+      expect_close(dE.read(),
+                   gradient_in_groups<double>(c, dy_values, ids_values,
+                                              std::vector<double>(size_t(c.V * c.D), add)),
+                   acc() == DType::f64 ? 1e-14 : 2e-6, "dE");
+      if (add) dE.fill(1.0);
+      EXPECT_EQ(backward(exec(), dE, to, dy, ids), first) << "a second run";
+    }
   }
 }
 
-// Long runs may be summed in parts, in a fixed order.
-TEST_P(EmbeddingTest, BackwardOfVeryFrequentWords) {
-  for (const Case& c : {Case{301, 37, 13}, Case{1003, 5, 36}}) {
-    const auto dy_values = random_values(c.N * c.D, act(), 12);
-    auto ids_values = random_ids(c.N, 3, 13);
-    for (size_t n = 0; n < 70; ++n) ids_values[n] = double(c.V - 1);
-    Array<2> dE(backend(), acc(), {c.V, c.D}, row_pad(c.D, 3)),
-        dy(backend(), act(), {c.N, c.D}, row_pad(c.D, 1));
-    Array<1> ids(backend(), DType::i32, {c.N});
-    dy.fill(dy_values);
-    ids.fill(ids_values);
-    const auto expected = gradient_in_order<double>(c, dy_values, ids_values);
-    const auto first = backward(exec(), dE, Accumulate::overwrite, dy, ids);
-    expect_close(dE.read(), expected, acc() == DType::f64 ? 1e-13 : 2e-6, "dE");
-    EXPECT_EQ(backward(exec(), dE, Accumulate::overwrite, dy, ids), first);
-  }
-}
-
-TEST_P(EmbeddingTest, BackwardAddsToWhatIsThere) {
-  for (const Case& c : kCases) {
-    const auto dy_values = random_values(c.N * c.D, act(), 5);
-    const auto ids_values = ids_of(c, 6);
-    Array<2> dE(backend(), acc(), {c.V, c.D}, row_pad(c.D, 2)), dy(backend(), act(), {c.N, c.D});
-    Array<1> ids(backend(), DType::i32, {c.N});
-    dE.fill(1.0);
-    dy.fill(dy_values);
-    ids.fill(ids_values);
-    backward(exec(), dE, Accumulate::add, dy, ids);
-    auto expected = gradient_in_order<double>(c, dy_values, ids_values);
-    for (double& e : expected) e += 1;
-    expect_close(dE.read(), expected, acc() == DType::f64 ? 1e-14 : 1e-6, "dE added to ones");
-  }
+TEST_P(EmbeddingTest, RowsAreThoseOfTheTable) {
+  for (const Case& c : {Case{1, 37, 13}, Case{33, 5, 36}, Case{203, 1001, 8}, Case{203, 1001, 7}})
+    for (bool zipf : {false, true}) {
+      const auto dy_values = random_values(c.N * c.D, act(), 3);
+      const auto ids_values = zipf ? zipf_ids(c, 5) : ids_of(c, 4);
+      Array<2> rows(backend(), acc(), {c.N, c.D}, row_pad(c.D, 3)),
+          dy(backend(), act(), {c.N, c.D}, row_pad(c.D, 1));
+      Array<1> ids(backend(), DType::i32, {c.N}), words(backend(), DType::u32, {c.N}, 3);
+      dy.fill(dy_values);
+      ids.fill(ids_values);
+      const size_t bytes = embedding_scratch_bytes(exec(), act(), int(c.N), c.D);
+      Array<1> scratch(backend(), DType::u8, {int64_t(bytes)}, 64);
+      embedding_rows_backward(exec(), {.dE = {words, rows},
+                                       .V = c.V,
+                                       .dy = dy,
+                                       .ids = ids,
+                                       .scratch = {scratch.view.data, bytes}});
+      synchronize();
+      EXPECT_TRUE(scratch.padding_untouched() && rows.padding_untouched() &&
+                  words.padding_untouched());
+      std::vector<double> sorted = ids_values;
+      for (double& id : sorted)
+        if (id < 0) id = double(c.V);
+      std::sort(sorted.begin(), sorted.end());
+      const auto got_words = words.read(), got = rows.read();
+      ASSERT_EQ(got_words, sorted);
+      std::vector<double> dE(size_t(c.V * c.D), 0);
+      for (int64_t i = 0; i < c.N; ++i) {
+        const bool used = sorted[size_t(i)] < double(c.V) &&
+                          (i == 0 || sorted[size_t(i)] != sorted[size_t(i) - 1]);
+        for (int64_t d = 0; d < c.D; ++d) {
+          const double v = got[size_t(i * c.D + d)];
+          if (used)
+            dE[size_t(int64_t(sorted[size_t(i)]) * c.D + d)] = v;
+          else
+            EXPECT_TRUE(std::isnan(v)) << "row " << i << " is of no word";
+        }
+      }
+      EXPECT_EQ(dE, in_groups(c, dy_values, ids_values));
+    }
 }
 
 // The op is linear, so <dy, E[ids]> = <dE, E> is its whole gradient check.
@@ -140,11 +200,11 @@ TEST_P(EmbeddingTest, BackwardIsTheAdjointOfForward) {
 }
 
 TEST_P(EmbeddingTest, TwoRunsAndAnyThreadCountAreBitEqual) {
-  const Case c = {200, 1001, 8};
+  const Case c = {300, 1001, 8};
   Array<2> dy(backend(), act(), {c.N, c.D});
   Array<1> ids(backend(), DType::i32, {c.N});
   dy.fill(random_values(c.N * c.D, act(), 10));
-  ids.fill(ids_of(c, 11));
+  ids.fill(zipf_ids(c, 11));
   std::vector<unsigned char> first;
   for (int threads : {1, 2, 3, 3}) {
     Exec e = exec();
@@ -159,8 +219,9 @@ TEST_P(EmbeddingTest, TwoRunsAndAnyThreadCountAreBitEqual) {
 TEST_P(EmbeddingTest, MeasuringRunTouchesNothing) {
   embedding_forward(backend().measuring(), {});
   embedding_backward(backend().measuring(), {});
-  EXPECT_EQ(embedding_scratch_bytes(backend().measuring(), 700, 10000),
-            embedding_scratch_bytes(exec(), 700, 10000));
+  embedding_rows_backward(backend().measuring(), {});
+  EXPECT_EQ(embedding_scratch_bytes(backend().measuring(), act(), 700, 200),
+            embedding_scratch_bytes(exec(), act(), 700, 200));
 }
 
 TEST_P(EmbeddingTest, WrongShapesAreNamedInLetters) {

@@ -13,14 +13,18 @@ namespace {
 
 using LinearSoftmaxXentNumericsTest = XentTest;
 
+// Executed on the CPU, the sizes are the least that take each way through the kernels: a row of a
+// warp, of a block with all logits kept, in bf16 of one with twice the threads, and one read twice,
+// which in f32 is that of 10,300 words already.
+std::vector<int64_t> vocabularies(DType act) {
+  if (!kKernelsOnCpu) return {2, 31, 507, 10000, 33278, 50257, 267735, 793471, 1000003};
+  if (act == DType::bf16) return {2, 31, 507, 2100, 10300, 36900};
+  return {2, 31, 507, 2100, 10300};
+}
+
 TEST_P(LinearSoftmaxXentNumericsTest, VocabulariesOfEverySize) {
-#if defined(UNROLL_GPU_ON_CPU)
-  constexpr int64_t kVocabularies[] = {2, 31, 507, 10000, 12000, 36900};
-#else
-  constexpr int64_t kVocabularies[] = {2, 31, 507, 10000, 33278, 50257, 267735};
-#endif
-  for (int64_t V : kVocabularies) {
-    const Problem p = make_problem({V > 10000 ? 1 : 2, 1, V}, act(), V % 2 == 0, 3);
+  for (int64_t V : vocabularies(act())) {
+    const Problem p = make_problem({V > 1000 ? 1 : 2, 1, V}, act(), V % 2 == 0, 3);
     for (size_t budget : {kWhole, size_t(1) << 14}) {
       if (budget != kWhole && V > 10000) continue;
       XentArrays r(backend(), act(), p);
@@ -215,6 +219,71 @@ TEST_P(LinearSoftmaxXentNumericsTest, ErrsNoMoreThanTwiceAnUnfusedComputation) {
 UNROLL_ON_TARGETS(LinearSoftmaxXentNumericsTest);
 
 #if !defined(UNROLL_GPU_ON_CPU)
+// A large shape against the oracle on some of its rows of dx and dW: all sums are over all logits.
+TEST(LinearSoftmaxXentLargeTest, SampledRowsAndColumns) {
+  constexpr int64_t N = 23, D = 33, V = 219001;
+  const Backend backend(Device::cpu(1));
+  const Problem p = make_problem({N, D, V}, DType::f32, true, 31, 0.5);
+  std::vector<double> loss(N, 0), z(static_cast<size_t>(N * V));
+  for (int64_t n = 0; n < N; ++n) {
+    double* row = &z[size_t(n * V)];
+    double sum = 0;
+    for (int64_t v = 0; v < V; ++v) {
+      const double *w = &p.W[size_t(v * D)], *x = &p.x[size_t(n * D)];
+      row[v] = std::inner_product(w, w + D, x, p.b[size_t(v)]);
+      sum += std::exp(row[v]);
+    }
+    const int64_t target = int64_t(p.target[size_t(n)]);
+    if (target >= 0) loss[size_t(n)] = std::log(sum) - row[target];
+    for (int64_t v = 0; v < V; ++v)  // from here on dz
+      row[v] =
+          target < 0 ? 0 : p.dloss[size_t(n)] * (std::exp(row[v]) / sum - (v == target ? 1 : 0));
+  }
+  std::vector<int64_t> words;
+  for (const double t : p.target)
+    if (t >= 0) words.push_back(int64_t(t));
+  for (int64_t v = 0; v < V; v += V / 40) words.push_back(v);
+  std::vector<double> dx, dW, db;
+  for (int64_t n = 0; n < N; n += 4) {
+    std::vector<double> row(D, 0);
+    for (int64_t v = 0; v < V; ++v)
+      for (int64_t d = 0; d < D; ++d)
+        row[size_t(d)] += z[size_t(n * V + v)] * p.W[size_t(v * D + d)];
+    dx.insert(dx.end(), row.begin(), row.end());
+  }
+  for (const int64_t v : words) {
+    db.push_back(0);
+    for (int64_t n = 0; n < N; ++n) db.back() += z[size_t(n * V + v)];
+    for (int64_t d = 0; d < D; ++d) {
+      dW.push_back(0);
+      for (int64_t n = 0; n < N; ++n) dW.back() += z[size_t(n * V + v)] * p.x[size_t(n * D + d)];
+    }
+  }
+  for (const size_t budget : {SIZE_MAX, size_t(1) << 21}) {
+    const size_t bytes =
+        linear_softmax_xent_scratch_bytes(backend.exec(), DType::f32, N, D, V, true, budget);
+    EXPECT_EQ(bytes > size_t(N * V) * sizeof(float), budget == SIZE_MAX);
+    Array<1> scratch(backend, DType::u8, {int64_t(bytes)});
+    XentArrays r(backend, DType::f32, p);
+    LinearSoftmaxXent args = r.training();
+    args.scratch = {scratch.view.data, bytes};
+    linear_softmax_xent(backend.exec(), args);
+    const auto all_dx = r.dx.read(), all_dW = r.dW.read(), all_db = r.db.read();
+    std::vector<double> got_dx, got_dW, got_db;
+    for (int64_t n = 0; n < N; n += 4)
+      got_dx.insert(got_dx.end(), &all_dx[size_t(n * D)], &all_dx[size_t(n * D)] + D);
+    for (const int64_t v : words) {
+      got_dW.insert(got_dW.end(), &all_dW[size_t(v * D)], &all_dW[size_t(v * D)] + D);
+      got_db.push_back(all_db[size_t(v)]);
+    }
+    expect_close(r.loss.read(), loss, 5e-6, "loss");
+    expect_close(got_dx, dx, 5e-6, "dx");
+    expect_close(got_dW, dW, 5e-6, "dW");
+    expect_close(got_db, db, 5e-6, "db");
+    EXPECT_LE(std::abs(std::accumulate(all_db.begin(), all_db.end(), 0.0)), 5e-6) << "row sums";
+  }
+}
+
 // More than 2^31 logits, of which only those of the last tokens are ever touched: tokens without a
 // target cost nothing.
 TEST(LinearSoftmaxXentOffsetsTest, ReachBeyondTwoToTheThirtyOne) {

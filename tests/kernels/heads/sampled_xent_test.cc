@@ -63,11 +63,12 @@ Result oracle(const Problem& p) {
     Values dz(size_t(p.S), 0.0);
     double& loss = r.loss[size_t(n)];
     if (p.objective == SampledObjective::softmax) {
-      double sum = std::exp(score(t));
+      const double own = score(t) + p.log_q[size_t(t)] + std::log(double(p.S));  // uncorrected
+      double sum = std::exp(own);
       for (const double w : p.ids)
         if (int64_t(w) != t) sum += std::exp(score(int64_t(w)));
-      loss = std::log(sum) - score(t);
-      dz_true = std::exp(score(t)) / sum - 1;
+      loss = std::log(sum) - own;
+      dz_true = std::exp(own) / sum - 1;
       for (size_t s = 0; s < dz.size(); ++s)
         if (int64_t(p.ids[s]) != t) dz[s] = std::exp(score(int64_t(p.ids[s]))) / sum;
     } else {
@@ -169,6 +170,28 @@ TEST_P(SampledXentTest, EqualsTheDefinitionInTurnsOfAnyHeight) {
           EXPECT_TRUE(got == run(backend(), act(), p, rows)) << "not deterministic";
         }
       }
+}
+
+// Every word drawn exactly as often as it is expected to be: the loss is that over all words.
+TEST_P(SampledXentTest, SamplesInProportionGiveTheSoftmaxOverAllWords) {
+  Problem p = make_problem(SampledObjective::softmax, 9, 13, 1, act(), 2);
+  p.ids.clear();
+  for (int64_t w = 0; w < p.V; ++w) p.ids.insert(p.ids.end(), size_t(1 + w % 5), double(w));
+  p.S = int64_t(p.ids.size());
+  for (int64_t w = 0; w < p.V; ++w) p.log_q[size_t(w)] = std::log(double(1 + w % 5) / double(p.S));
+  Values expected(size_t(p.N), 0.0);
+  for (int64_t n = 0; n < p.N; ++n) {
+    if (p.target[size_t(n)] < 0) continue;
+    double sum = 0, own = 0;
+    for (int64_t w = 0; w < p.V; ++w) {
+      double z = p.b[size_t(w)];
+      for (int64_t d = 0; d < p.D; ++d) z += p.W[size_t(w * p.D + d)] * p.x[size_t(n * p.D + d)];
+      sum += std::exp(z);
+      if (double(w) == p.target[size_t(n)]) own = z;
+    }
+    expected[size_t(n)] = std::log(sum) - own;
+  }
+  expect_close(run(backend(), act(), p, 4).loss, expected, tolerance(GetParam()), "loss");
 }
 
 TEST_P(SampledXentTest, DrawsTheWordsOfTheFormula) {

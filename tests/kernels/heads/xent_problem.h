@@ -86,6 +86,13 @@ struct XentArrays {
   }
 };
 
+// CUDA kernels executed thread by thread: large shapes cost seconds.
+#if defined(UNROLL_GPU_ON_CPU)
+constexpr bool kKernelsOnCpu = true;
+#else
+constexpr bool kKernelsOnCpu = false;
+#endif
+
 class XentTest : public OnTargets {
  protected:
   // Budgets of scratch: all logits at once, and the least that will do, which is the low-memory

@@ -1,4 +1,4 @@
-// A layer on the GPU in bf16 with the persistent schedule's own scratch.
+// A layer on the GPU with the persistent schedule's own scratch, in each of its precisions.
 #pragma once
 
 #include "kernels/recurrent/persistent_cuda.h"
@@ -15,7 +15,11 @@ struct PersistentArrays : RecurrentArrays {
         own_scratch(
             backend, DType::u8,
             {int64_t(cuda::persistent_scratch_bytes(backend.exec(), a.cell, t.act, T, B, H))}) {}
-  Scratch own() { return {own_scratch.view.data, size_t(own_scratch.view.n[0])}; }
+  // Full of words that are numbers, 0.7, as a pass of another layer would leave it.
+  Scratch own() {
+    own_scratch.fill(0x3f);
+    return {own_scratch.view.data, size_t(own_scratch.view.n[0])};
+  }
   RecurrentForward persistent_forward_args() {
     RecurrentForward f = forward_args();
     f.scratch = own();
@@ -30,8 +34,11 @@ struct PersistentArrays : RecurrentArrays {
 
 class PersistentSuite : public OnTargets {};
 
-#define UNROLL_ON_BF16_GPU(Suite)                                                                  \
-  INSTANTIATE_TEST_SUITE_P(Targets, Suite, testing::Values(Target{DeviceKind::cuda, DType::bf16}), \
+#define UNROLL_ON_GPU_PRECISIONS(Suite)                                                            \
+  INSTANTIATE_TEST_SUITE_P(Targets, Suite,                                                         \
+                           testing::Values(Target{DeviceKind::cuda, DType::bf16},                  \
+                                           Target{DeviceKind::cuda, DType::f32, MatmulMode::tf32}, \
+                                           Target{DeviceKind::cuda, DType::f32}),                  \
                            [](const auto& info) { return name_of(info.param); })
 
 }  // namespace unroll::test

@@ -21,7 +21,8 @@ void expect_covers(const PersistentPlan& p, const PersistentTask& task, int mult
   EXPECT_EQ(p.blocks, p.shares * p.groups);
   EXPECT_LE(p.blocks, multiprocessors);
   EXPECT_LE(p.shared_bytes, shared);
-  EXPECT_GE(p.k_blocks * persistent::kBlockK, p.K);
+  EXPECT_GE(p.k_blocks * persistent::block_columns(task.act), p.K);
+  EXPECT_TRUE(persistent::has_kernel(task.act, p.n_tiles));
   EXPECT_EQ(p.K, (task.backward ? info_of(task.cell).gates : 1) * p.Hp);
 }
 
@@ -36,7 +37,25 @@ TEST(PersistentPlan, CoversEveryLayerThatItPlans) {
           expect_covers(plan_persistent(task, 132, kHopperShared), task, 132, kHopperShared);
           if (H <= 1150)
             expect_covers(plan_persistent(task, 108, kAmpereShared), task, 108, kAmpereShared);
+          const PersistentTask wide = {cell, backward, B, H, DType::f32};
+          if (H <= 650)
+            expect_covers(plan_persistent(wide, 132, kHopperShared), wide, 132, kHopperShared);
         }
+}
+
+TEST(PersistentPlan, NumbersOfFourBytesTakeTwiceTheRoomAndTheTime) {
+  const PersistentTask narrow = {Cell::lstm, false, 20, 650};
+  PersistentTask tf32 = {Cell::lstm, false, 20, 650, DType::f32, MatmulMode::tf32}, f32 = tf32;
+  f32.matmul = MatmulMode::f32;
+  const auto plan = [](const PersistentTask& task) { return persistent_plan_of(task, 1, 1, 3, 0); };
+  const int64_t partial = 4 * 3 * 8 * 32 * 16;  // f32 in any case
+  EXPECT_EQ(int64_t(plan(tf32).shared_bytes) - partial,
+            2 * (int64_t(plan(narrow).shared_bytes) - partial) -
+                (4 * 16 + 3 * 8) * 64);  // K ends within a block of bf16
+  EXPECT_EQ(plan(f32).shared_bytes, plan(tf32).shared_bytes);
+  EXPECT_GT(plan(tf32).step_ns, plan(narrow).step_ns);
+  EXPECT_GT(plan(f32).step_ns, plan(tf32).step_ns);
+  EXPECT_EQ(persistent_plan_of(f32, 1, 1, 2).n_tiles, 3);
 }
 
 TEST(PersistentPlan, AFasterDivisionIsChosen) {
@@ -63,8 +82,12 @@ TEST(PersistentPlan, ScratchHoldsBothPasses) {
     for (const bool backward : {false, true}) {
       const PersistentTask task = {cell, backward, 9, 33};
       const PersistentPlan p = persistent_plan_of(task, 2, 1, 1);
-      EXPECT_GE(persistent_scratch_bytes(cell, 5, 9, 33),
+      EXPECT_GE(persistent_scratch_bytes(cell, DType::bf16, 5, 9, 33),
                 size_t(persistent::kReportBytes + 4 * persistent_step_words(p, 9) * 4));
+      const PersistentTask wide = {cell, backward, 9, 33, DType::f32};
+      EXPECT_GE(persistent_scratch_bytes(cell, DType::f32, 5, 9, 33),
+                size_t(persistent::kReportBytes +
+                       4 * persistent_step_words(persistent_plan_of(wide, 2, 1, 1), 9) * 4));
     }
 }
 

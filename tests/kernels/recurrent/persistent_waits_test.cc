@@ -13,10 +13,15 @@ namespace {
 class PersistentWaitsTest : public PersistentSuite {
  protected:
   ~PersistentWaitsTest() override { unsetenv("UNROLL_PERSISTENT_TIMEOUT"); }
+  // One group of lanes, 16 units to a block.
+  PersistentPlan plan(Cell cell, bool backward, int64_t B, int64_t H) const {
+    return persistent_plan_of({cell, backward, B, H, act(), exec().matmul}, 1, 1, 1);
+  }
 };
 
-// Two NaN of all ones make a word that looks as if it had not been sent. A lane without steps hands
-// its carried-in state on and on.
+// Two bf16 NaN of all ones, or one of f32, make a word that looks as if it had not been sent; a word
+// of which only half looks so has been sent. A lane without steps hands its carried-in state on and
+// on.
 TEST_P(PersistentWaitsTest, NanInTheCarriedInStateNeitherHangsNorVanishes) {
   const RecurrentCase c = {4, 3, 24, false, true, false, true, 0};
   for (Cell cell : oracle::kAllCells) {
@@ -26,11 +31,17 @@ TEST_P(PersistentWaitsTest, NanInTheCarriedInStateNeitherHangsNorVanishes) {
     const double all_ones = std::bit_cast<double>(~uint64_t(0));
     for (int lane : {1, 2})
       for (int u : {6, 7}) layer.h[size_t(lane * c.H + u)] = all_ones;
+    // Halves of a word: of two numbers, and of the bits of one.
+    layer.h[size_t(c.H + 8)] = layer.h[size_t(c.H + 11)] = all_ones;
+    layer.h[size_t(c.H + 12)] = std::bit_cast<float>(0x3f00ffffu);
+    layer.h[size_t(c.H + 14)] = std::bit_cast<double>(uint64_t(0xffffe) << 44);
     PersistentArrays arrays(backend(), layer, GetParam(), 0);
     RecurrentArrays other(backend(), layer, GetParam(), 0);
-    ASSERT_EQ(arrays.h.bytes()[size_t(c.H + 6) * 2 + 1], 0xff);
-    cuda::persistent_forward(exec(), arrays.persistent_forward_args(),
-                             persistent_plan_of({cell, false, c.B, c.H}, 1, 1, 1));
+    const std::vector<unsigned char> bytes = arrays.h.bytes();
+    for (size_t i = 0; i < 2 * size_of(act()); ++i)
+      ASSERT_EQ(bytes[size_t(c.H + 6) * size_of(act()) + i], 0xff);
+    cuda::persistent_forward(exec(), arrays.persistent_forward_args(), nullptr,
+                             plan(cell, false, c.B, c.H));
     cuda::alternating_forward(exec(), other.forward_args());
     synchronize();
     const std::vector<double> got = arrays.h.read(), expected = other.h.read();
@@ -53,8 +64,8 @@ TEST_P(PersistentWaitsTest, NanInTheGradientsReachesEarlierSteps) {
   dh[size_t(((c.T - 1) * c.B + 1) * c.H + 8)] = std::bit_cast<double>(~uint64_t(0));
   arrays.dh.fill(dh);
   cuda::persistent_forward(exec(), arrays.persistent_forward_args());
-  cuda::persistent_backward(exec(), arrays.persistent_backward_args(),
-                            persistent_plan_of({Cell::lstm, true, c.B, c.H}, 1, 1, 1));
+  cuda::persistent_backward(exec(), arrays.persistent_backward_args(), nullptr,
+                            plan(Cell::lstm, true, c.B, c.H));
   synchronize();
   const std::vector<double> dWx = arrays.dWx.read();
   for (int i = 0; i < 4 * c.H; ++i) {
@@ -68,25 +79,25 @@ TEST_P(PersistentWaitsTest, TimesOutAndSaysWhoWaitsForWhat) {
   const oracle::Layer<double> layer = random_layer(Cell::tanh, c, GetParam());
   PersistentArrays arrays(backend(), layer, GetParam(), 0);
   setenv("UNROLL_PERSISTENT_TIMEOUT", "50", 1);
-  PersistentPlan plan = persistent_plan_of({Cell::tanh, false, c.B, c.H}, 1, 1, 1);
-  ASSERT_EQ(plan.blocks, 3);
-  plan.blocks = 2;  // units 32 to 39 are nobody's
-  cuda::persistent_forward(exec(), arrays.persistent_forward_args(), plan);
+  PersistentPlan short_of_one = plan(Cell::tanh, false, c.B, c.H);
+  ASSERT_EQ(short_of_one.blocks, 3);
+  short_of_one.blocks = 2;  // units 32 to 39 are nobody's
+  cuda::persistent_forward(exec(), arrays.persistent_forward_args(), nullptr, short_of_one);
   synchronize();
   const std::vector<unsigned char> bytes = arrays.own_scratch.bytes();
   cuda::PersistentReport report;
   std::memcpy(&report, bytes.data(), sizeof report);
   ASSERT_EQ(report.timed_out, 1u);
   EXPECT_LT(report.block, 2u);
-  EXPECT_EQ(report.warp, 1u);
+  EXPECT_EQ(report.warp, uint32_t(32 / persistent::block_columns(act())));
   EXPECT_EQ(report.owner, 2u);
   EXPECT_GE(report.k, 32u);
   EXPECT_LT(report.lane, 2u);
   const std::string text = cuda::text_of(report);
   EXPECT_NE(text.find("which block 2 sends"), std::string::npos) << text;
 
-  plan.blocks = 3;
-  cuda::persistent_forward(exec(), arrays.persistent_forward_args(), plan);
+  short_of_one.blocks = 3;
+  cuda::persistent_forward(exec(), arrays.persistent_forward_args(), nullptr, short_of_one);
   synchronize();
   std::memcpy(&report, arrays.own_scratch.bytes().data(), sizeof report);
   EXPECT_EQ(cuda::text_of(report), "");
@@ -96,9 +107,9 @@ TEST_P(PersistentWaitsTest, WhatDoesNotFitIsSaidWithNumbers) {
   const std::string wide = cuda::persistent_obstacle(exec(), Cell::lstm, act(), 35, 20, 100000);
   EXPECT_NE(wide.find("with H = 100000 spread over"), std::string::npos) << wide;
   EXPECT_NE(wide.find("KB of shared memory; the device gives it"), std::string::npos) << wide;
-  const std::string single = cuda::persistent_obstacle(exec(), Cell::lstm, DType::f32, 35, 20, 650);
-  EXPECT_NE(single.find("not in f32"), std::string::npos) << single;
-  EXPECT_EQ(cuda::persistent_scratch_bytes(exec(), Cell::lstm, DType::f32, 35, 20, 650), 0u);
+  const std::string f64 = cuda::persistent_obstacle(exec(), Cell::lstm, DType::f64, 35, 20, 650);
+  EXPECT_NE(f64.find("not in f64"), std::string::npos) << f64;
+  EXPECT_EQ(cuda::persistent_scratch_bytes(exec(), Cell::lstm, DType::f64, 35, 20, 650), 0u);
 
   Exec small = exec();
   small.sm_count = 1;
@@ -119,7 +130,7 @@ TEST_P(PersistentWaitsTest, WhatDoesNotFitIsSaidWithNumbers) {
   EXPECT_THROW(cuda::persistent_forward(exec(), f), Error);
 }
 
-UNROLL_ON_BF16_GPU(PersistentWaitsTest);
+UNROLL_ON_GPU_PRECISIONS(PersistentWaitsTest);
 
 }  // namespace
 }  // namespace unroll::test

@@ -1,6 +1,6 @@
 // recurrent_backward and recurrent_weight_gradients against the layer oracle, whose own gradients
 // are first checked by complex step through the whole layer.
-#include "tests/kernels/recurrent/recurrent_case.h"
+#include "tests/kernels/recurrent/noise_case.h"
 
 namespace unroll::test {
 namespace {
@@ -25,7 +25,11 @@ double layer_derivative(const oracle::Layer<double>& a, const std::vector<double
                      .b_W = widen(a.b_W),
                      .b_R = widen(a.b_R),
                      .h = widen(a.h),
-                     .c = widen(a.c)};
+                     .c = widen(a.c),
+                     .kept_h = a.kept_h,
+                     .kept_c = a.kept_c,
+                     .passed = a.passed,
+                     .resets = a.resets};
   (z.*input)[at] += Z(0, kStep);
   z.forward();
   double sum = 0;
@@ -35,11 +39,17 @@ double layer_derivative(const oracle::Layer<double>& a, const std::vector<double
 }
 
 TEST(RecurrentOracle, GradientEqualsComplexStepThroughTime) {
+  constexpr NoiseCase kCases[] = {
+      {{3, 2, 4, false, false, true, true, 0}, 0, 0, 0, false, false, false},
+      {{4, 3, 3, true, true, true, true, 0}, 0, 0, 0, false, false, false},
+      {{4, 3, 3, true, true, true, true, 0}, 0.4, 0.5, 0.3, false, false, true},
+      {{4, 2, 3, false, false, true, true, 0}, 0.4, 0.5, 0, false, true, true},
+  };
   for (Cell cell : oracle::kAllCells)
-    for (const RecurrentCase& c : {RecurrentCase{3, 2, 4, false, false, true, true, 0},
-                                   RecurrentCase{4, 3, 3, true, true, true, true, 0}}) {
-      SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << c);
-      oracle::Layer<double> layer = random_layer(cell, c, {DeviceKind::cpu, DType::f64});
+    for (const NoiseCase& n : kCases) {
+      SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << n);
+      const RecurrentCase& c = n.layer;
+      oracle::Layer<double> layer = noisy_layer(cell, n, {DeviceKind::cpu, DType::f64});
       layer.forward();
       const auto dh = random_values(int64_t(c.T) * c.B * c.H, DType::f64, 9);
       const oracle::LayerGradient g = oracle::gradient(layer, dh);
@@ -57,15 +67,6 @@ TEST(RecurrentOracle, GradientEqualsComplexStepThroughTime) {
 
 class RecurrentBackwardTest : public RecurrentTest {
  protected:
-  // The largest sum over steps and lanes of |d|, row by row: what a bias gradient's rounding is
-  // relative to, and, as |h| < 1 but for relu, nearly a recurrent weight gradient's.
-  static double magnitude(const std::vector<double>& d, size_t rows, const std::vector<double>& h) {
-    std::vector<double> sums(rows, 0.0);
-    for (size_t i = 0; i < d.size(); ++i) sums[i % rows] += std::abs(d[i]);
-    double largest = 1;
-    for (double x : h) largest = std::max(largest, std::abs(x));
-    return *std::max_element(sums.begin(), sums.end()) * largest;
-  }
   // The oracle's layer and the device's arrays, both after forward, and a gradient of the outputs.
   struct Ran {
     oracle::Layer<double> layer;
@@ -87,7 +88,8 @@ class RecurrentBackwardTest : public RecurrentTest {
     ran->expected = oracle::gradient(ran->layer, dh);
     const size_t rows = size_t(info_of(cell).gates) * size_t(c.H);
     // Only bf16 terms are rounded one by one; sums in f32 and f64 keep the strict bound.
-    if (act() == DType::bf16) ran->magnitude = magnitude(ran->expected.dWx, rows, ran->layer.h);
+    if (act() == DType::bf16)
+      ran->magnitude = terms_magnitude(ran->expected.dWx, rows, ran->layer.h);
     return ran;
   }
 };

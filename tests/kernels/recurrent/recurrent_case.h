@@ -18,9 +18,7 @@ struct RecurrentCase {
 // Every schedule that a target can be told to run.
 inline std::vector<Schedule> schedules(const Target& target) {
   if (target.device == DeviceKind::cpu) return {Schedule::automatic};
-  std::vector<Schedule> all = {Schedule::alternating, Schedule::step};
-  if (target.act == DType::bf16) all.push_back(Schedule::persistent);
-  return all;
+  return {Schedule::alternating, Schedule::step, Schedule::persistent};
 }
 
 inline std::ostream& operator<<(std::ostream& out, const RecurrentCase& c) {
@@ -58,6 +56,17 @@ inline oracle::Layer<double> random_layer(Cell cell, const RecurrentCase& c, con
     for (int b = 0; b < c.B; ++b)
       layer.lengths.push_back((c.T + 2 * b) % (c.T + 1));  // T and 0 too
   return layer;
+}
+
+// The largest sum over steps and lanes of |d|, row by row: what a bias gradient's rounding is
+// relative to, and, as |h| < 1 but for relu, nearly a recurrent weight gradient's.
+inline double terms_magnitude(const std::vector<double>& d, size_t rows,
+                              const std::vector<double>& h) {
+  std::vector<double> sums(rows, 0.0);
+  for (size_t i = 0; i < d.size(); ++i) sums[i % rows] += std::abs(d[i]);
+  double largest = 1;
+  for (double x : h) largest = std::max(largest, std::abs(x));
+  return *std::max_element(sums.begin(), sums.end()) * largest;
 }
 
 // The device's side. Everything that an op must write starts as NaN.

@@ -1,6 +1,8 @@
 // update.h: every rule against torch.optim, weights of several pieces, clip groups, the shadow,
-// steps that are skipped.
+// steps that are skipped, slabs beyond 2^31 entries.
 #include "kernels/update/update.h"
+
+#include <sys/mman.h>
 
 #include "kernels/base/error.h"
 #include "tests/golden/torch_optim.h"
@@ -170,6 +172,52 @@ TEST_P(UpdateTest, RefusesBadShapes) {
 }
 
 UNROLL_ON_TARGETS(UpdateTest);
+
+#if !defined(UNROLL_GPU_ON_CPU)
+// A slab of more than 2^31 entries, of which pieces at both ends are listed: the rest is no memory.
+TEST(UpdateOffsetsTest, ReachBeyondTwoToTheThirtyOne) {
+  constexpr int64_t n = (int64_t(1) << 31) + 3 * kPieceEntries;
+  const Backend backend(Device::cpu(1));
+  const auto slab = [] {
+    void* memory = mmap(nullptr, n * sizeof(float), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw Error("no address space for the test");
+    return static_cast<float*>(memory);
+  };
+  float *theta = slab(), *g = slab();
+  std::vector<SlabPiece> pieces(2);
+  pieces[0].count = 100;
+  pieces[1].offset = uint64_t(n - kPieceEntries);
+  pieces[1].count = kPieceEntries;
+  g[99] = 3;
+  g[n - 1] = 4;
+  const Buffer table = ParamStore::to_device(backend, pieces);
+  Array<1> scales(backend, DType::f64, {kUpdateScales + 1}), counts(backend, DType::f64, {2}),
+      first(backend, DType::i32, {2}), clips(backend, DType::f64, {1}),
+      inputs(backend, DType::f64, {kUpdateInputs}), scratch(backend, DType::f64, {2});
+  counts.fill(0.0);
+  first.fill({0, 2});
+  clips.fill(-1.0);
+  inputs.fill({1, 2, 0});
+  clip(backend.exec(), {.scales = scales,
+                        .counts = counts,
+                        .g = view_of(g, n),
+                        .pieces = ParamStore::piece_table(table),
+                        .group_first = first,
+                        .clips = clips,
+                        .inputs = inputs,
+                        .scratch = {scratch.view.data, 2 * sizeof(double)}});
+  update(backend.exec(), {.theta = view_of(theta, n),
+                          .g = view_of(g, n),
+                          .pieces = ParamStore::piece_table(table),
+                          .scales = scales});
+  EXPECT_EQ(scales.read()[0], 25);
+  EXPECT_NEAR(theta[99], -1.2, 1e-6);
+  EXPECT_NEAR(theta[n - 1], -1.6, 1e-6);
+  munmap(theta, n * sizeof(float));
+  munmap(g, n * sizeof(float));
+}
+#endif
 
 }  // namespace
 }  // namespace unroll::test

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Whether unroll learns what PyTorch learns: AWD-LSTM on the start of a text, several seeds each, on the CPU.
+
+  ./dev bench compare_awd --data DIR [--tokens 100000] [--epochs 2] [--seeds 3] [--widths 200,575,200]
+                          [--python PYTHON]
+
+DIR holds texts of the names *train* and *valid*, e.g. the Penn Treebank. Both train the recipe awd-lstm, with all
+its regularisers, random chunk lengths, clipping and weight decay, and smaller layers, on the lines that hold the
+first --tokens words; the peer is bench/peers/torch_awd.py, run by --python, else $PYTHON, else python3 of the
+PATH. Seeds name different random numbers in the two, so that only the means compare. Prints the validation
+perplexity of every run, the means, and the ratio of the means.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_awd.py"
+RECIPE = "awd-lstm"
+
+
+def text_of(folder, kind):
+    found = [path for path in sorted(pathlib.Path(folder).iterdir()) if kind in path.name]
+    if len(found) != 1:
+        sys.exit(f"compare_awd: {folder} has to hold one file *{kind}*; found {len(found)}")
+    return found[0]
+
+
+def write_start(source, target, tokens):
+    """The lines of `source` up to that many words, line ends counted."""
+    count = 0
+    with open(source, encoding="utf-8") as lines, open(target, "w", encoding="utf-8") as out:
+        for line in lines:
+            count += len(line.split()) + 1
+            out.write(line)
+            if count >= tokens:
+                break
+    return count
+
+
+def run(command):
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"compare_awd: {command[0]} ended with code {done.returncode}")
+    return done.stdout
+
+
+def run_unroll(args, train, valid, seed, folder):
+    emb, hidden, last = args.widths.split(",")
+    run([args.unroll, "train", "--recipe", RECIPE, "--train", train, "--valid", valid, "--out", folder / f"run{seed}",
+         "--emb", emb, "--hidden", hidden, "--hidden-last", last, "--epochs", args.epochs, "--finetune-epochs", 0,
+         "--seed", seed, "--device", "cpu", "--threads", args.threads, "--quiet"])
+    log = [json.loads(line) for line in (folder / f"run{seed}" / "log.jsonl").read_text().splitlines()]
+    return next(line["valid_ppl"] for line in log if line["kind"] == "end")
+
+
+def run_peer(args, train, valid, seed):
+    return json.loads(run([args.python, PEER, "--recipe", RECIPE, "--text", train, "--valid", valid, "--widths",
+                           args.widths, "--epochs", args.epochs, "--seed", seed, "--threads",
+                           args.threads]))["valid_ppl"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--unroll", default="build/models/unroll", help="the program")
+    parser.add_argument("--python", default=os.environ.get("PYTHON", "python3"), help="an interpreter with PyTorch")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--tokens", type=int, default=100000)
+    parser.add_argument("--valid-tokens", type=int, default=0, help="the start of the validation text; 0: all of it")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--widths", default="200,575,200", help="word vectors, layers, last layer")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        train, valid = folder / "train.txt", folder / "valid.txt"
+        tokens = write_start(text_of(args.data, "train"), train, args.tokens)
+        valid_tokens = write_start(text_of(args.data, "valid"), valid, args.valid_tokens or float("inf"))
+        print(f"{RECIPE} of widths {args.widths}: {tokens} tokens, {args.epochs} epochs, validation on {valid_tokens}")
+        print(f"{'seed':>6} {'unroll':>10} {'PyTorch':>10}", flush=True)
+        ours, theirs = [], []
+        for seed in range(1, args.seeds + 1):
+            ours.append(run_unroll(args, train, valid, seed, folder))
+            theirs.append(run_peer(args, train, valid, seed))
+            print(f"{seed:>6} {ours[-1]:>10.2f} {theirs[-1]:>10.2f}", flush=True)
+    means = statistics.mean(ours), statistics.mean(theirs)
+    print(f"{'mean':>6} {means[0]:>10.2f} {means[1]:>10.2f}  ratio {means[0] / means[1]:.4f}")
+    if args.seeds > 1:
+        print(f"{'spread':>6} {statistics.stdev(ours):>10.2f} {statistics.stdev(theirs):>10.2f}")
+
+
+if __name__ == "__main__":
+    main()
