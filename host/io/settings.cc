@@ -318,7 +318,7 @@ std::string settings_help() {
     const bool list_choices = s.kind == SettingKind::choice;
     if (list_choices || !value.empty())
       text += " (" + (list_choices ? s.range_text() + "; " : "") + "default " + value + ")";
-    out += fmt::format("  {:<20}{}\n", s.flag(), wrap(text, 22, 100));
+    out += fmt::format("  {:<27}{}\n", s.flag(), wrap(text, 29, 100));
   }
   return out;
 }
