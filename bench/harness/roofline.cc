@@ -197,8 +197,14 @@ void* Bench::Case::fill(const Bench& bench, DType dtype, int64_t n, int ids_belo
         reinterpret_cast<int32_t*>(pattern.data())[i] =
             int32_t(engine() % unsigned(std::max(ids_below, 1)));
         break;
-      default:
+      case DType::u32:
+        reinterpret_cast<uint32_t*>(pattern.data())[i] = uint32_t(engine());
+        break;
+      case DType::u64:
         reinterpret_cast<uint64_t*>(pattern.data())[i] = engine();
+        break;
+      case DType::u8:
+        pattern[i] = static_cast<unsigned char>(engine());
         break;
     }
   }
