@@ -157,7 +157,7 @@ bool Corpus::open_cache(const std::string& path, uint64_t key) {
   if (fits) {
     try {
       map(fd, static_cast<size_t>(info.st_size));
-    } catch (...) {
+    } catch (...) {  // the file is not left open
       close(fd);
       throw;
     }

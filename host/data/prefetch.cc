@@ -49,7 +49,7 @@ void Prefetch::work(int64_t epoch, int64_t k) {
       }
       changed_.notify_all();
     }
-  } catch (...) {
+  } catch (...) {  // thrown again where the next chunk is asked for
     const std::lock_guard lock(mutex_);
     failure_ = std::current_exception();
     changed_.notify_all();

@@ -90,7 +90,7 @@ void SnapshotWriter::work() {
     try {
       job.staging->copied.synchronize();
       job.write(job.copies);
-    } catch (...) {
+    } catch (...) {  // thrown again at the next save, or at the end
       failure = std::current_exception();
     }
     {

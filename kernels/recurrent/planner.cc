@@ -58,7 +58,7 @@ StepTime predict_alternating(const RecurrentShape& s, const DeviceFigures& d) {
   const bool exact = s.act == DType::f32 && s.matmul == MatmulMode::f32;
   const double flops = exact ? d.f32_flops_per_us : tensor_flops(s, d);
   // A library's tiles: 64 rows, up to 128 lanes, and K shared among blocks where rows are few.
-  const double product = product_us({G * H, H, B, 64, 128}, element, flops, d) / d.library_share;
+  const double product = product_us({G * H, H, B, 64, 128}, element, flops, d) / d.gemm_share;
   const double step = 2 * d.node_gap_us + d.finish_us + product;
   return {step, step};
 }

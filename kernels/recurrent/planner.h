@@ -31,7 +31,7 @@ struct DeviceFigures {
   double node_gap_us = 1.3;          // from the end of a kernel to the next, in a graph
   double early_gap_us = 0.5;         // the same where the next was started early; estimate
   double finish_us = 0.1;            // sums across warps and the cell
-  double library_share = 0.7;        // of the bandwidth that a product with few lanes reaches
+  double gemm_share = 0.7;           // of the bandwidth that a product with few lanes reaches
   double launch_us = 5;              // a cooperative launch and the load of its part of R
   size_t shared_bytes = 227 * 1024;  // of a block
 };
