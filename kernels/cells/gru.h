@@ -4,7 +4,8 @@
 //   r = sigmoid(Wx_r + Rh_r)   z = sigmoid(Wx_z + Rh_z)   n = tanh(Wx_n + r Rh_n)
 //   h_t = (1 - z) n + z h_tm1
 //
-// Gates in memory: r z n. Saved: r z n and Rh_n. dRh_n = r dWx_n, so dWx and dRh differ.
+// Gates in memory: r z n. Saved: the pre-activations of r z n (n's holds r Rh_n), and Rh_n.
+// dRh_n = r dWx_n, so dWx and dRh differ.
 // Cho et al. 2014; this form: Chung et al. 2014, with the reset of Rh_n as in torch.nn.GRU.
 #pragma once
 
@@ -19,20 +20,19 @@ struct Gru {
 
   template <class T>
   GPU_HD static void forward(const T* Wx, const T* Rh, const T* s_tm1, T* s_t, T* saved) {
-    const T r = sigmoid(Wx[0] + Rh[0]);
-    const T z = sigmoid(Wx[1] + Rh[1]);
-    const T n = tanh_of(Wx[2] + r * Rh[2]);
-    s_t[0] = (T(1) - z) * n + z * s_tm1[0];
-    saved[0] = r;
-    saved[1] = z;
-    saved[2] = n;
+    saved[0] = Wx[0] + Rh[0];
+    saved[1] = Wx[1] + Rh[1];
+    const T r = sigmoid(saved[0]), z = sigmoid(saved[1]);
+    saved[2] = Wx[2] + r * Rh[2];
     saved[3] = Rh[2];
+    const T n = tanh_of(saved[2]);
+    s_t[0] = (T(1) - z) * n + z * s_tm1[0];
   }
 
   template <class T>
   GPU_HD static void backward(const T* saved, const T* s_tm1, const T*, const T* ds_t, T* dWx,
                               T* dRh, T* ds_tm1) {
-    const T r = saved[0], z = saved[1], n = saved[2], Rh_n = saved[3];
+    const T r = sigmoid(saved[0]), z = sigmoid(saved[1]), n = tanh_of(saved[2]), Rh_n = saved[3];
     const T dn = ds_t[0] * (T(1) - z) * tanh_slope(n);
     dWx[0] = dn * Rh_n * sigmoid_slope(r);
     dWx[1] = ds_t[0] * (s_tm1[0] - n) * sigmoid_slope(z);

@@ -4,7 +4,7 @@
 //   g = tanh(Wx_g + Rh_g)      o = sigmoid(Wx_o + Rh_o)
 //   c_t = f c_tm1 + i g        h_t = o tanh(c_t)
 //
-// Gates in memory: i f g o (PyTorch's order). Saved: i f g o.
+// Gates in memory: i f g o (PyTorch's order). Saved: the pre-activations of i f g o.
 // Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000.
 #pragma once
 
@@ -19,22 +19,18 @@ struct Lstm {
 
   template <class T>
   GPU_HD static void forward(const T* Wx, const T* Rh, const T* s_tm1, T* s_t, T* saved) {
-    const T i = sigmoid(Wx[0] + Rh[0]);
-    const T f = sigmoid(Wx[1] + Rh[1]);
-    const T g = tanh_of(Wx[2] + Rh[2]);
-    const T o = sigmoid(Wx[3] + Rh[3]);
+    for (int k = 0; k < gates; ++k) saved[k] = Wx[k] + Rh[k];
+    const T i = sigmoid(saved[0]), f = sigmoid(saved[1]), g = tanh_of(saved[2]),
+            o = sigmoid(saved[3]);
     s_t[1] = f * s_tm1[1] + i * g;
     s_t[0] = o * tanh_of(s_t[1]);
-    saved[0] = i;
-    saved[1] = f;
-    saved[2] = g;
-    saved[3] = o;
   }
 
   template <class T>
   GPU_HD static void backward(const T* saved, const T* s_tm1, const T* s_t, const T* ds_t, T* dWx,
                               T* dRh, T* ds_tm1) {
-    const T i = saved[0], f = saved[1], g = saved[2], o = saved[3];
+    const T i = sigmoid(saved[0]), f = sigmoid(saved[1]), g = tanh_of(saved[2]),
+            o = sigmoid(saved[3]);
     const T tanh_c = tanh_of(s_t[1]);
     const T dc = ds_t[1] + ds_t[0] * o * tanh_slope(tanh_c);
     dWx[0] = dc * g * sigmoid_slope(i);
