@@ -2,8 +2,9 @@
 # gpu_check.sh OUT_DIR [BUILD]: all that wants an NVIDIA GPU, the most valuable first, in under 10 minutes.
 #
 # BUILD is what bench/gpu_prepare.sh packed elsewhere, or a build folder with UNROLL_CUDA, UNROLL_TESTS and
-# UNROLL_BENCH; without it everything is built here first. Each step has its own time limit and its own log in OUT_DIR;
-# OUT_DIR/summary.txt has one line per step, and a step that fails does not stop the next.
+# UNROLL_BENCH; without it everything is built here first. Each step has its own time limit and its own log in OUT_DIR,
+# which begins with the command; OUT_DIR/summary.txt has the machine and one line per step, and a step that fails does
+# not stop the next.
 #
 #   UNROLL_PTB     folder with the Penn Treebank: training, and its speed beside PyTorch's
 #   CPU_TEST_PPL   test perplexity of zaremba-small on the CPU that the GPU's is compared with
@@ -12,6 +13,7 @@
 #   STEPS          a regular expression that picks steps by name
 #   QUICK=1        every step at small sizes, on the CPU where there is no GPU: a rehearsal
 set -uo pipefail
+invocation="$0 $*"
 out=$(mkdir -p "${1:?usage: gpu_check.sh OUT_DIR [BUILD]}" && cd "$1" && pwd)
 build=$(realpath -m "${2:-.}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -33,9 +35,10 @@ step() {
     say "$(printf '%-28s no time left' "$name")"
     return 1
   fi
-  timeout --kill-after=5 "$limit" "$@" > "$out/$name.log" 2>&1 < /dev/null || status=$?
+  printf '$ %s\n' "$*" > "$out/$name.log"
+  timeout --kill-after=5 "$limit" "$@" >> "$out/$name.log" 2>&1 < /dev/null || status=$?
   say "$(printf '%-28s %-8s %4d s  %s' "$name" "$([[ $status == 0 ]] && echo ok || echo "FAILED $status")" \
-    $((SECONDS - start)) "$(grep -E "${LAST_LINE:-.}" "$out/$name.log" | tail -n 1 | cut -c 1-120)")"
+    $((SECONDS - start)) "$(sed 1d "$out/$name.log" | grep -aE "${LAST_LINE:-.}" | tail -n 1 | cut -c 1-120)")"
   return $status
 }
 
@@ -63,10 +66,11 @@ unpack() {
 # Test programs of the build that have tests on a GPU, those of the recurrent layers first; programs named gpu_ execute
 # kernels on the CPU.
 cuda_tests() {
-  local program
+  local program tests
   find "$build/tests" -type f -perm -u+x ! -name 'gpu_*' ! -name '*.*' 2> /dev/null | sort |
     sed '/recurrent/!s/^/1 /; /recurrent/s/^/0 /' | sort -s -k 1,1 | cut -d ' ' -f 2- | while read -r program; do
-    if "$program" --gtest_list_tests 2> /dev/null | grep -qiE 'cuda|Fragments'; then echo "$program"; fi
+    tests=$("$program" --gtest_list_tests 2> /dev/null)
+    if [[ $tests =~ [Cc]uda|CUDA|Fragments ]]; then echo "$program"; fi
   done
 }
 
@@ -109,16 +113,26 @@ if ! nvidia-smi > /dev/null 2>&1; then
   device=cpu
 fi
 export device
-say "$(date -u +%Y-%m-%d) $(nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total,clocks.max.sm \
-  --format=csv,noheader 2> /dev/null | head -n 1 || echo cpu) $(git rev-parse --short HEAD 2> /dev/null)"
+gpu() { nvidia-smi --query-gpu="$1" --format=csv,noheader 2> /dev/null | head -n 1; }
+if [[ $device == cuda ]]; then
+  machine="$(gpu name), compute capability $(gpu compute_cap), driver $(gpu driver_version), $(gpu memory.total),"
+  machine+=" at most $(gpu clocks.max.sm)"
+else
+  machine=$(sed -n 's/^model name.*: /CPU alone: /p' /proc/cpuinfo | head -n 1)
+fi
+say "$(date -u '+%Y-%m-%d %H:%M') UTC, $machine"
+say "$ $invocation"
+say "sources $(git rev-parse --short HEAD 2> /dev/null || echo without git)"
 say "$("$python" -c 'import torch; print("PyTorch", torch.__version__, "cuDNN", torch.backends.cudnn.version())' 2>&1 |
   tail -n 1)"
 if [[ $# -lt 2 ]]; then
   LAST_LINE='error|FAILED|\[[0-9]+/' step build 420 bash -c build_all || exit 1
 elif [[ -f $build ]]; then
-  packed=$build
-  build=$(mktemp -d)/unroll
+  packed=$build unpacked=$(mktemp -d)
+  trap 'rm -rf "$unpacked"' EXIT
+  build=$unpacked/unroll
   STEPS='' step unpack 60 bash -c "unpack '$packed' '$build'" || exit 1
+  say "packed sources $(cat "$build/sources")"
 fi
 export unroll=$build/models/unroll
 bench=$build/bench/unroll_bench
@@ -127,27 +141,40 @@ bench=$build/bench/unroll_bench
 beside() {
   local name=$1 limit=$2 script=$3
   shift 3
-  step "$name" "$limit" "$python" -u "bench/models/$script.py" --unroll "$unroll" --python "$python" --device "$device" \
-    ${QUICK:+--quick} "$@"
+  step "$name" "$limit" "$python" -u "bench/models/$script.py" --unroll "$unroll" --python "$python" \
+    --device "$device" ${QUICK:+--quick} "$@"
 }
+# What only a GPU has.
 precision() { [[ $device == cuda ]] && echo "$1" || echo fp32; }
+variant() { [[ $device == cuda ]] && echo "$1" || echo eager; }
 
 # --- is it right ------------------------------------------------------------------------------------
 
 step selftest 60 "$unroll" selftest
 if [[ $device == cuda ]]; then
-  for program in $(cuda_tests); do
-    LAST_LINE='FAILED|PASSED|tests? ran' step "test-$(basename "$program")" 60 "$program" --gtest_brief=1
-    if [[ $(basename "$program") == fragments ]]; then
-      step record-fragments 30 env UNROLL_RECORD_FRAGMENTS="$out/fragments.txt" "$program"
-    fi
+  # All at once, where the GPU serves several processes; a wait between blocks that has no end is given up.
+  at_once=1
+  [[ $(gpu compute_mode) != Default ]] || at_once=$(nproc)
+  export UNROLL_PERSISTENT_TIMEOUT=20000000
+  programs=$(cuda_tests)
+  [[ -n $programs ]] || say "$(printf '%-28s FAILED: no program in %s starts and lists some' tests "$build/tests")"
+  for program in $programs; do
+    name=$(basename "$program") shards=1
+    [[ $name != kernels_recurrent ]] || shards=4
+    for ((shard = 0; shard < shards; ++shard)); do
+      while (($(jobs -rp | wc -l) >= at_once)); do wait -n; done
+      LAST_LINE='FAILED|PASSED|tests? ran' step "test-$name$( ((shards == 1)) || echo "-$shard")" 120 \
+        env UNROLL_POISON=1 GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard "$program" --gtest_brief=1 &
+    done
   done
+  wait
+  unset UNROLL_PERSISTENT_TIMEOUT
+  step record-fragments 30 env UNROLL_RECORD_FRAGMENTS="$out/fragments.txt" "$build/tests/gpu_on_cpu/device/fragments"
 fi
 
 # --- how fast: first what binds, then the figures that matter most ------------------------------------
 
-[[ $device == cpu ]] || LAST_LINE='exchange_watch_one|clock' beside recurrent-constants 60 recurrent --parts constants
-beside recurrent-lstm 120 recurrent --cells lstm --precisions bf16
+beside recurrent-lstm 180 recurrent --cells lstm --precisions bf16 --parts constants layers
 beside softmax 100 softmax --precision "$(precision bf16)" --rounds 1
 beside update 60 update --precision "$(precision bf16)" --rounds 1 --rules sgd asgd adam
 if [[ -n ${UNROLL_PTB:-} ]]; then
@@ -158,7 +185,8 @@ if [[ -n ${UNROLL_PTB:-} ]]; then
       step "same-as-cpu-$p" 10 bash -c "within_1_percent $p $(test_ppl "$p")"
     fi
   done
-  beside tokens-awd 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50
+  beside tokens-awd 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
+    --precision "$(precision bf16)" --variant "$(variant graphed)"
 else
   say "training: UNROLL_PTB is not set"
 fi
@@ -186,13 +214,19 @@ fi
 
 beside recurrent-stacks 60 recurrent --parts stacks --cells lstm --precisions bf16
 beside recurrent-gru-tanh 120 recurrent --cells gru tanh --precisions bf16 --parts layers
-[[ -z ${UNROLL_PTB:-} ]] || beside tokens-zaremba 60 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50
+if [[ -n ${UNROLL_PTB:-} ]]; then
+  beside tokens-zaremba 60 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50 --precision "$(precision bf16)"
+  beside tokens-awd-tf32 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
+    --precision "$(precision tf32)" --variant eager
+fi
 beside softmax-compiled 90 softmax --precision "$(precision bf16)" --rounds 1 --compile
 beside update-all 60 update --precision "$(precision bf16)" --rounds 1
 beside recurrent-f32 120 recurrent --cells lstm --precisions tf32 fp32 --parts layers
+[[ -z ${UNROLL_PTB:-} ]] || beside tokens-awd-best 120 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm \
+  --rounds 1 --warmup 50 --precision "$(precision bf16)"
 for p in $([[ $device == cuda ]] && echo bf16 fp32 tf32 || echo fp32); do
   step "bench-$p" 60 "$bench" --device "$device" --precision "$p" --benchmark_min_time=0.02 \
-    --benchmark_filter='^(gemm|embedding|dropout|bias|column|add_|weight|row_|activation|mixture|output_layer|cache|dynamic)' \
-    ${QUICK:+--quick}
+    --benchmark_filter='-^(recurrent|softmax|update)' ${QUICK:+--quick}
 done
+say "$(date -u '+%Y-%m-%d %H:%M') UTC, after $SECONDS s"
 ! grep -q FAILED "$summary"

@@ -11,9 +11,8 @@ build=$(realpath -m "${2:-$(dirname "${BASH_SOURCE[0]}")/../build/gpu}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 programs=(models/unroll bench/unroll_bench tests/gpu_on_cpu/device/fragments)
-for family in base gemm recurrent embedding elementwise heads update regularize; do
-  programs+=("tests/kernels/kernels_$family")
-done
+read -ra families < <(sed -n 's/^set(families \(.*\))$/\1/p' tests/kernels/CMakeLists.txt)
+programs+=("${families[@]/#/tests/kernels/kernels_}")
 if [[ ${BUILT:-} != 1 ]]; then
   # The processor of that machine is not known: plain x86-64 for our code, and libraries that look for themselves.
   # Programs find the libraries beside them, and so do those libraries (an RPATH, not a RUNPATH).
@@ -37,7 +36,7 @@ for program in "${programs[@]}"; do
       cp -uL "$library" "$folder/lib/"
     done
 done
-git ls-files -s bench kernels host models tests | sha256sum | cut -c 1-16 > "$folder/sources"
+echo "$(git describe --always --dirty), packed $(date -u '+%Y-%m-%d %H:%M') UTC" > "$folder/sources"
 (cd "$folder" && find . -type f -printf '%9s %P\n' | sort -rn)
 # A window over all programs: they hold the same kernels.
 tar -C "$folder" -cf - . | xz -T1 --lzma2="preset=${LEVEL:-6},dict=256MiB" > "$file"

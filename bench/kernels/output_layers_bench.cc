@@ -61,7 +61,7 @@ void add_layer(
               const auto body = [=](const Exec& exec) {
                 const Mode mode = train ? Mode::training() : Mode::evaluation();
                 Tape tape(exec, *arena, *params, mode, counter);
-                const Var input = tape.var(tape.tensor(act, {N, D}));
+                const Var input = tape.var(tape.tensor(act, {N, 1, D}));
                 add_scaled(exec, {.y = input.matrix(), .x = x});
                 const Tensor nll = loss(tape, input, chunk);
                 if (train) tape.backward();

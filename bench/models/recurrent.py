@@ -18,32 +18,25 @@ PyTorch, only ours are printed. --quick: every step of this at small sizes.
 """
 import argparse
 import collections
-import json
-import os
-import pathlib
 import re
 import statistics
-import subprocess
-import sys
 
-PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_recurrent.py"
+import beside
+
 SHAPES = ["20,70,1150", "20,35,650", "20,35,1500", "64,128,1024", "128,256,2048", "32,512,512", "16,1024,768"]
 CPU_SHAPES = ["20,20,200", "20,35,650", "20,35,1500"]
 QUICK_SHAPES = ["3,5,33", "8,4,64"]
 SCHEDULES = ("persistent", "step", "alternating", "loop")
 CASE = re.compile(r"recurrent_(layer_|products_|stack_)?(forward|backward)/(?:(layers|dropped|bidirectional)/)?(\w+?)/"
                   r"(?:(persistent|step|alternating)/)?T(\d+)/B(\d+)/H(\d+)/")
-TO_US = {"ns": 1e-3, "us": 1, "ms": 1e3, "s": 1e6}
+
+
+def us_of(entry):
+    return 1e6 * beside.seconds_of(entry)
 
 
 def run_bench(args, precision, pattern, repetitions):
-    command = [args.bench, "--device", args.device, "--precision", precision, "--benchmark_format=json",
-               f"--benchmark_filter={pattern}", f"--benchmark_min_time={args.min_time}",
-               f"--benchmark_repetitions={repetitions}"] + ["--quick"] * args.quick
-    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True)
-    text = done.stdout.strip()
-    return json.loads(text)["benchmarks"] if text else [], done.stderr.strip()
+    return beside.run_bench(args, precision, pattern, f"--benchmark_repetitions={repetitions}")
 
 
 def ours(args, cell, precision):
@@ -60,8 +53,8 @@ def ours(args, cell, precision):
     found = collections.defaultdict(dict)
     for name, same in runs.items():
         part, way, kind, _, schedule, T, B, H = CASE.match(name).groups()
-        us = statistics.median(entry["real_time"] * TO_US[entry["time_unit"]] for entry in same)
-        floor = statistics.median(entry["real_time"] * TO_US[entry["time_unit"]] * entry["peak"] for entry in same)
+        us = statistics.median(us_of(entry) for entry in same)
+        floor = statistics.median(us_of(entry) * entry["peak"] for entry in same)
         found[(part or "loop_").rstrip("_"), f"{B},{T},{H}", kind or schedule or "loop"][way] = {
             "us": us, "floor": floor, "predicted": same[0].get("predicted_us"), "auto": same[0].get("label") == "auto"}
     return found, machine
@@ -69,20 +62,13 @@ def ours(args, cell, precision):
 
 def peers(args, cell):
     """(shape or kind) -> the figures of all variants."""
-    command = [args.python, PEER, "--cell", cell, "--pad", "--device", args.device, "--threads", args.threads]
-    command += ["--shapes", *args.shapes] * ("layers" in args.parts) + ["--stacks"] * ("stacks" in args.parts)
-    command += ["--quick"] * args.quick
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        print("recurrent: the peer did not run to its end", file=sys.stderr)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    options = ["--cell", cell, "--pad"] + ["--shapes", *args.shapes] * ("layers" in args.parts)
+    options += ["--stacks"] * ("stacks" in args.parts) + ["--quick"] * args.quick
+    lines = beside.run_peer(args, "recurrent", *options)
     if lines:
         print("peer      PyTorch {torch}, cuDNN {cudnn}, {device}".format(**lines[0]))
     found = collections.defaultdict(list)
     for line in lines[1:]:
-        if "error" in line:
-            print("PyTorch: {kind} {B},{T},{H} {variant} {precision}: {error}".format(**line), file=sys.stderr)
-            continue
         shape = line.get("padded_from", f"{line['B']},{line['T']},{line['H']}")
         found[shape if line["kind"] == "layer" else line["kind"]].append(line)
     return found
@@ -129,7 +115,8 @@ def print_stacks(args, cell, precision, mine, theirs):
             best = min(theirs.get(kind, []), key=total, default=None)
             floor = sum(pass_["floor"] for pass_ in passes.values())
             print(f"{args.device}: {cell}, {precision}, {kind:14} {shape:12} forward {passes['forward']['us']:10.1f} "
-                  f"backward {passes['backward']['us']:10.1f} floor {floor:9.1f} ratio{peer_text(best, us)}", flush=True)
+                  f"backward {passes['backward']['us']:10.1f} floor {floor:9.1f} ratio{peer_text(best, us)}",
+                  flush=True)
 
 
 def constants(args):
@@ -170,21 +157,14 @@ def print_planner(checks):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--unroll", type=pathlib.Path, default=pathlib.Path("build/models/unroll"),
-                        help="the program; unroll_bench is found beside it")
+    beside.add_options(parser, device="cuda", min_time=0.02)
     parser.add_argument("--cells", nargs="+", choices=["lstm", "gru", "tanh"], default=["lstm", "gru", "tanh"])
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "tf32", "fp32"], default=["bf16", "tf32", "fp32"])
     parser.add_argument("--shapes", nargs="+", metavar="B,T,H", help="of those that are built in")
     parser.add_argument("--parts", nargs="+", choices=["layers", "stacks", "constants"],
                         default=["layers", "stacks", "constants"])
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--threads", type=int, default=2, help="of a CPU")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--min-time", type=float, default=0.02, help="seconds of a repetition")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--python", default=os.environ.get("PYTHON", "python3"))
     args = parser.parse_args()
-    args.bench = args.unroll.resolve().parents[1] / "bench" / "unroll_bench"
     args.shapes = args.shapes or (QUICK_SHAPES if args.quick else SHAPES if args.device == "cuda" else CPU_SHAPES)
     if args.quick:
         args.repeats, args.min_time = 2, 0.001
@@ -195,10 +175,7 @@ def main():
         exchange_us = constants(args)
     if args.parts == ["constants"]:
         return
-    with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
-    if not with_peer:
-        print(f"{args.python} has no PyTorch: unroll alone; name an interpreter that has with --python",
-              file=sys.stderr)
+    with_peer = beside.has_torch(args)
     checks = {}
     for cell in args.cells:
         theirs = peers(args, cell) if with_peer else {}

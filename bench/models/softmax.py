@@ -1,28 +1,26 @@
 #!/usr/bin/env python3
 """The output layer with its loss: unroll beside PyTorch, in turn.
 
-  ./dev bench softmax [--device cuda] [--precision bf16] [--python PYTHON] [--rounds 3] [--compile] [--shapes N,D,V ..]
-                      [--quick]
+  ./dev bench softmax [--device cuda] [--precision bf16] [--python PYTHON] [--rounds 3] [--compile]
+                      [--shapes N,D,V ..] [--quick]
 
 Ours are the benchmarks softmax/* of unroll_bench, and output_layer/adaptive; the peer is
 bench/peers/torch_softmax.py: F.linear and F.cross_entropy, eager, as a CUDA graph and (--compile) compiled, PyTorch's
 chunked form and Liger's kernels where there are any, AdaptiveLogSoftmaxWithLoss beside our adaptive softmax of the
-same clusters and targets; with the interpreter --python, else $PYTHON, else python3 of the PATH. The floor is three products for training and one for
-evaluation, at the rate of a large product measured in the same run. Memory is what a pass needs beside its inputs:
-gradients and scratch. GB/s are the bytes that must move at least. The ratio is the fastest peer's time over ours, the
-median over the rounds. Without PyTorch only unroll is measured. --quick: every step of this at small sizes.
+same clusters and targets; with the interpreter --python, else $PYTHON, else python3 of the PATH. The floor is three
+products for training and one for evaluation, at the rate of a large product measured in the same run. Memory is what
+a pass needs beside its inputs: gradients and scratch. GB/s are the bytes that must move at least. The ratio is the
+fastest peer's time over ours, the median over the rounds. Without PyTorch only unroll is measured. --quick: every
+step of this at small sizes.
 """
 import argparse
 import collections
-import json
-import os
-import pathlib
 import re
 import statistics
-import subprocess
 import sys
 
-PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_softmax.py"
+import beside
+
 CASE = re.compile(r"(?:softmax|output_layer/(adaptive))/(\w+)/N(\d+)/D(\d+)/V(\d+)(?:/scratch(\d+))?/")
 
 
@@ -30,20 +28,16 @@ def run_unroll(args):
     """{(kind, shape, pass): (seconds, times the floor, bytes, bytes per second)}, and the line on the machine."""
     shapes = "|".join("N%s/D%s/V%s" % tuple(shape.split(",")) for shape in args.shapes) or ".*"
     pattern = f"^(softmax/.*/({shapes})/" + "|output_layer/adaptive/" * (not args.shapes) + ")"
-    command = [args.bench, f"--benchmark_filter={pattern}", "--benchmark_format=json", "--device", args.device,
-               "--precision", args.precision, "--threads", args.threads,
-               f"--benchmark_min_time={args.min_time}"] + ["--quick"] * args.quick
-    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True)
-    machine = next(line for line in done.stderr.splitlines() if "products at" in line)
+    entries, lines = beside.run_bench(args, args.precision, pattern)
+    machine = next(line for line in lines.splitlines() if "products at" in line)
     flops = float(re.search(r"products at ([\d.]+) GFLOP/s", machine)[1]) * 1e9
     rows = {}
-    for entry in json.loads(done.stdout)["benchmarks"]:
+    for entry in entries:
         kind, what, N, D, V, scratch = CASE.match(entry["name"]).groups()
         size = 2 if args.precision == "bf16" else 4
         gradients = 0 if what == "evaluate" else int(N) * int(D) * size + 4 * int(V) * (int(D) + 1)
         floor = (2 if what == "evaluate" else 6) * int(N) * int(D) * int(V) / flops
-        seconds = entry["real_time"] * {"ns": 1e-9, "us": 1e-6, "ms": 1e-3}[entry["time_unit"]]
+        seconds = beside.seconds_of(entry)
         # An adaptive softmax works on a part of the words: of the full one's floor it says nothing.
         rows[kind or "full", f"{N},{D},{V}", what] = (
             seconds, 0.0 if kind else seconds / floor,
@@ -53,44 +47,26 @@ def run_unroll(args):
 
 def run_peer(args, shapes):
     """{(kind, shape, pass): {variant: (seconds, bytes)}}"""
-    command = [args.python, PEER, "--device", args.device, "--precision", args.precision, "--threads", args.threads,
-               "--shapes", *sorted({shape for kind, shape in shapes if kind == "full"}),
-               "--adaptive", *sorted({shape for kind, shape in shapes if kind == "adaptive"})]
-    command += ["--compile"] * args.compile
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        print("softmax: the peer did not run to its end", file=sys.stderr)
+    shapes_of = {wanted: sorted({shape for kind, shape in shapes if kind == wanted}) for wanted in ("full", "adaptive")}
     rows = collections.defaultdict(dict)
-    for line in done.stdout.splitlines():
-        entry = json.loads(line)
-        if "error" in entry:
-            print("PyTorch: %(variant)s, %(shape)s: %(error)s" % entry, file=sys.stderr)
-        else:
-            kind = "adaptive" if entry["variant"] == "adaptive" else "full"
-            rows[kind, entry["shape"], entry["pass"]][entry["variant"]] = entry["seconds"], entry["memory"]
+    for line in beside.run_peer(args, "softmax", "--precision", args.precision, "--shapes", *shapes_of["full"],
+                                "--adaptive", *shapes_of["adaptive"], *["--compile"] * args.compile):
+        kind = "adaptive" if line["variant"] == "adaptive" else "full"
+        rows[kind, line["shape"], line["pass"]][line["variant"]] = line["seconds"], line["memory"]
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--unroll", default="build/models/unroll", help="the program; unroll_bench is found beside it")
-    parser.add_argument("--python", default=os.environ.get("PYTHON", "python3"), help="an interpreter with PyTorch")
-    parser.add_argument("--device", default="cpu")
+    beside.add_options(parser)
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--min-time", type=float, default=0.2, help="seconds of a case, ours")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     parser.add_argument("--shapes", nargs="+", default=[], help="of those that are built in: N,D,V")
-    parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.min_time = 1, 0.001
-    args.bench = pathlib.Path(args.unroll).resolve().parents[1] / "bench" / "unroll_bench"
-    with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
-    if not with_peer:
-        print(f"{args.python} has no PyTorch: unroll alone; name an interpreter that has with --python",
-              file=sys.stderr)
+    with_peer = beside.has_torch(args)
     ours, theirs = [], []
     for turn in range(args.rounds):
         rows, machine = run_unroll(args)

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Training speed of unroll beside PyTorch's nn.LSTM on the same job, in turn.
 
-  ./dev bench tokens_per_second --data DIR [--recipe zaremba-small ...] [--python PYTHON] [--quick]
+  ./dev bench tokens_per_second --data DIR [--recipe zaremba-small ...] [--variant best] [--python PYTHON] [--quick]
 
 DIR holds a text of the name *train*, e.g. the Penn Treebank. Each round runs unroll and then the peer
 (bench/peers/torch_lm.py, or torch_awd.py for the recipes awd-lstm.., with the interpreter --python, else $PYTHON,
 else python3 of the PATH); after all rounds the medians and the median ratio of the rounds are printed. Both run the
 same number of steps on the same number of threads; start, reading of the text, warm-up steps, evaluation and saving
-lie outside the timed part. Without PyTorch only unroll is measured. --quick: a few steps, one round.
+lie outside the timed part. --variant is that of torch_awd.py. Without PyTorch only unroll is measured. --quick: a few
+steps, one round.
 """
 import argparse
 import json
@@ -41,12 +42,20 @@ def run_unroll(args, recipe, text, valid, run):
 
 
 def run_peer(args, recipe, text):
-    peer = PEERS / ("torch_awd.py" if recipe.startswith("awd-") else "torch_lm.py")
+    awd = recipe.startswith("awd-")
+    peer = PEERS / ("torch_awd.py" if awd else "torch_lm.py")
     command = [args.python, peer, "--recipe", recipe, "--text", text, "--device", args.device,
                "--precision", args.precision, "--threads", args.threads, "--warmup", args.warmup,
-               "--steps", args.warmup * args.intervals]
-    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)["words_per_second"]
+               "--steps", args.warmup * args.intervals] + ["--variant", args.variant] * awd
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        print("tokens_per_second: the peer did not run to its end", file=sys.stderr)
+        return None
+    best = json.loads(done.stdout)
+    if len(best.get("all", [])) > 1:
+        print(", ".join("PyTorch {variant} {words_per_second:.0f}".format(**one) for one in best["all"]),
+              file=sys.stderr)
+    return best["words_per_second"]
 
 
 def compare(args, recipe, text, folder, with_peer):
@@ -56,15 +65,14 @@ def compare(args, recipe, text, folder, with_peer):
     ours, theirs = [], []
     for turn in range(args.rounds):
         ours.append(run_unroll(args, recipe, text, valid, folder / f"{recipe}-{turn}"))
-        note = f"{recipe} round {turn + 1}: unroll {ours[-1]:.0f}"
-        if with_peer:
-            theirs.append(run_peer(args, recipe, text))
-            note += f", PyTorch {theirs[-1]:.0f} words/s"
-        print(note, file=sys.stderr, flush=True)
+        print(f"{recipe} round {turn + 1}: unroll {ours[-1]:.0f} words/s", file=sys.stderr, flush=True)
+        if with_peer and (speed := run_peer(args, recipe, text)):
+            theirs.append((ours[-1], speed))
+            print(f"{recipe} round {turn + 1}: PyTorch {speed:.0f} words/s", file=sys.stderr, flush=True)
     row = f"{recipe:<16} {statistics.median(ours):>12.0f}"
-    if with_peer:
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs))
-        row += f" {statistics.median(theirs):>12.0f} {ratio:>8.2f}x"
+    if theirs:
+        ratio = statistics.median(a / b for a, b in theirs)
+        row += f" {statistics.median(b for _, b in theirs):>12.0f} {ratio:>8.2f}x"
     print(row, flush=True)
 
 
@@ -77,6 +85,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--variant", choices=("eager", "graphed", "compiled", "best"), default="best")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=20, help="steps before the timed ones, and per interval")
     parser.add_argument("--intervals", type=int, default=4, help="timed intervals of that many steps")

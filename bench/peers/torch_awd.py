@@ -4,7 +4,8 @@ with --epochs the validation perplexity that it comes to.
 
   torch_awd.py --recipe awd-lstm --text FILE [--threads 2] [--device cpu] [--steps 60] [--warmup 20]
                [--precision fp32] [--variant best] [--scale 1]
-  torch_awd.py --recipe awd-lstm --text FILE --valid FILE --epochs 2 [--seed 1] [--widths 200,575,200] ..
+  torch_awd.py --recipe awd-lstm --text FILE --valid FILE --epochs 2 [--seed 1] [--widths 200,575,200]
+               [--as-unroll lengths masks] [--initial FILE.safetensors] ..
 
 The models of Merity, Keskar & Socher 2018 and Yang et al. 2018 from their equations: nn.LSTM per layer with the
 masked recurrent matrix written into its flattened buffer, locked and embedding dropout, activation penalties,
@@ -14,17 +15,21 @@ On a GPU --variant is eager, graphed (a CUDA graph per length, all captured befo
 for a quick look. Prints one JSON object. Words are counted as unroll counts them.
 
 With --epochs chunks, states and validation are unroll's: an epoch starts from zero states and ends where fewer
-than two rows are left; the validation text is one stream after <eos>, every word of it scored, words that the
-training text does not have as <unk>; the best epoch counts. The mean of the weights does not begin: that is for
-longer trainings than these.
+than two rows are left; the epoch that is best on ten lanes of the validation text is scored on all of it, as one
+stream after <eos>, words that the training text does not have as <unk>. The mean of the weights does not begin:
+that is for longer trainings than these. --as-unroll draws the lengths of chunks, the masks or both by the
+counters of unroll's run of that seed; --initial writes the initial weights, for unroll train --init-from.
 """
 import argparse
+import ctypes
 import json
 import math
 import time
 
 import torch
 from torch import nn
+
+import philox
 from torch_lm import read_text
 
 RECIPES = {
@@ -34,18 +39,37 @@ RECIPES = {
     "awd-lstm-wikitext2": dict(emb=400, hidden=1150, last=400, mixtures=0, batch=80, lr=30.0, p_input=0.65,
                                p_hidden=0.2),
 }
-CHUNK, CLIP, DECAY, AR, TAR = 70, 0.25, 1.2e-6, 2.0, 1.0
+CHUNK, CLIP, DECAY, AR, TAR, EVAL_LANES = 70, 0.25, 1.2e-6, 2.0, 1.0, 10
 P_WORDS, P_OUTPUT, P_WEIGHTS, P_LATENT = 0.1, 0.4, 0.5, 0.29
 LOSS_SCALE = 1024.0  # of fp16
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def mask(like, shape, p):
-    return torch.empty(shape, device=like.device, dtype=like.dtype).bernoulli_(1 - p).div_(1 - p)
+class Masks:
+    """Those of one step after the other. Places are numbered in the order of the forward pass: word vectors, input,
+    then each layer's matrix and its output."""
+
+    def __init__(self, seed=None):
+        self.seed = seed  # whose counters unroll draws from; None: PyTorch's generator
+        self.step = 0
+
+    def draw(self, like, shape, p, place, aligned=False):
+        if self.seed is not None:
+            return philox.mask(like, shape, p, self.seed, self.step, place, aligned)
+        return torch.empty(shape, device=like.device, dtype=like.dtype).bernoulli_(1 - p).div_(1 - p)
+
+    def words(self, weight):
+        return self.draw(weight, (1, len(weight)), P_WORDS, 0).view(-1, 1)
+
+    def matrix(self, raw, layer):
+        return self.draw(raw, raw.shape, P_WEIGHTS, 2 + 2 * layer, aligned=True)
+
+    def locked(self, x, p, place):
+        return x * self.draw(x, x.shape[1:], p, place)
 
 
-def locked(x, p):
-    return x * mask(x, (1, *x.shape[1:]), p) if p else x
+def wide(x):
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def chunk_length(random):
@@ -55,9 +79,9 @@ def chunk_length(random):
 
 
 class Model(nn.Module):
-    def __init__(self, vocabulary, recipe):
+    def __init__(self, vocabulary, recipe, masks):
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.masks = recipe, masks
         emb, hidden, last, K = (recipe[k] for k in ("emb", "hidden", "last", "mixtures"))
         widths = [(emb, hidden), (hidden, hidden), (hidden, last)]
         self.encoder = nn.Embedding(vocabulary, emb)
@@ -76,8 +100,8 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def drop_weights(self):
-        self.masks = [mask(raw, raw.shape, P_WEIGHTS) for raw in self.raw]
-        for rnn, raw, m in zip(self.rnns, self.raw, self.masks):
+        self.dropped = [self.masks.matrix(raw, layer) for layer, raw in enumerate(self.raw)]
+        for rnn, raw, m in zip(self.rnns, self.raw, self.dropped):
             torch.mul(raw, m, out=rnn.weight_hh_l0.data)
 
     @torch.no_grad()
@@ -87,48 +111,50 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def gather_gradients(self):
-        for rnn, raw, m in zip(self.rnns, self.raw, self.masks):
+        for rnn, raw, m in zip(self.rnns, self.raw, self.dropped):
             raw.grad = rnn.weight_hh_l0.grad.mul_(m)
             rnn.weight_hh_l0.grad = None
 
     def forward(self, words, targets, *state):
-        weight, K, noise = self.encoder.weight, self.recipe["mixtures"], float(self.training)
+        weight, K = self.encoder.weight, self.recipe["mixtures"]
+        locked = self.masks.locked if self.training else lambda x, p, place: x
         y = nn.functional.embedding(words, weight)
         if self.training:
-            y = y * mask(weight, (weight.shape[0], 1), P_WORDS)[words]
-        y = locked(y, noise * self.recipe["p_input"])
+            y = y * self.masks.words(weight)[words]
+        y = locked(y, self.recipe["p_input"], 1)
         carried = []
         for layer, rnn in enumerate(self.rnns):
             if layer:
-                y = locked(y, noise * self.recipe["p_hidden"])
+                y = locked(y, self.recipe["p_hidden"], 1 + 2 * layer)
             y, (h, c) = rnn(y, (state[2 * layer].to(y.dtype), state[2 * layer + 1].to(y.dtype)))
             carried += [h.detach(), c.detach()]
-        d = locked(y, noise * P_OUTPUT)
+        d = locked(y, P_OUTPUT, 1 + 2 * len(self.rnns))
         if K:
-            latent = locked(torch.tanh(self.latent(d)), noise * P_LATENT).view(*d.shape[:2], K, -1)
-            log_p = torch.log_softmax(nn.functional.linear(latent, weight, self.bias).float(), -1)
+            latent = locked(torch.tanh(self.latent(d)), P_LATENT, 2 + 2 * len(self.rnns)).view(*d.shape[:2], K, -1)
+            log_p = torch.log_softmax(wide(nn.functional.linear(latent, weight, self.bias)), -1)
             # Only the targets' entries are mixed.
             chosen = log_p.gather(3, targets[:, :, None, None].expand(-1, -1, K, 1)).squeeze(3)
-            loss = -torch.logsumexp(chosen + torch.log_softmax(self.prior(d).float(), -1), 2).mean()
+            loss = -torch.logsumexp(chosen + torch.log_softmax(wide(self.prior(d)), -1), 2).mean()
         else:
-            logits = nn.functional.linear(d, weight, self.bias).float()
+            logits = wide(nn.functional.linear(d, weight, self.bias))
             loss = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        penalty = AR * d.float().pow(2).mean() + TAR * (y[1:] - y[:-1]).float().pow(2).mean()
+        penalty = AR * wide(d).pow(2).mean() + TAR * wide(y[1:] - y[:-1]).pow(2).mean()
         return loss, penalty, *carried
 
 
 class Trainer:
-    def __init__(self, args, recipe, vocabulary, graphed, compiled):
-        self.args, self.recipe = args, recipe
-        self.model = Model(vocabulary, recipe).to(args.device)
+    def __init__(self, args, recipe, vocabulary, graphed, compiled, masks=None):
+        self.args, self.recipe, self.masks = args, recipe, masks or Masks()
+        self.type = torch.float64 if args.precision == "fp64" else torch.float32
+        self.model = Model(vocabulary, recipe, self.masks).to(args.device, self.type)
         self.forward = torch.compile(self.model, dynamic=True) if compiled else self.model
         on_gpu = args.device != "cpu"
         lr = torch.tensor(recipe["lr"], device=args.device) if on_gpu else recipe["lr"]
         self.optimizer = torch.optim.SGD(self.model.trained(), lr=lr, weight_decay=DECAY, fused=True)
         B = recipe["batch"]
-        self.state = [torch.zeros(1, B, rnn.hidden_size, device=args.device)
+        self.state = [torch.zeros(1, B, rnn.hidden_size, device=args.device, dtype=self.type)
                       for rnn in self.model.rnns for _ in range(2)]
-        self.loss = torch.zeros((), device=args.device)
+        self.loss = torch.zeros((), device=args.device, dtype=self.type)
         self.graphs = {} if graphed else None
 
     def work(self, words, targets):
@@ -150,6 +176,7 @@ class Trainer:
         for old, new in zip(self.state, carried):
             old.copy_(new)
         self.loss.copy_(loss.detach())
+        self.masks.step += 1
 
     def capture(self, words, targets):
         """A graph over static inputs; two eager runs set the libraries up."""
@@ -183,36 +210,67 @@ class Trainer:
 
 
 @torch.no_grad()
-def perplexity(model, stream, eos):
-    """Of one stream after <eos>, every word scored once."""
+def perplexity(model, stream, eos, lanes=1):
+    """Of one stream after <eos>, every word scored once; or of so many equal parts of it, side by side."""
     model.eval()
     model.keep_weights()
-    words = torch.cat((torch.tensor([eos], device=stream.device), stream[:-1]))
-    state = [torch.zeros(1, 1, rnn.hidden_size, device=stream.device) for rnn in model.rnns for _ in range(2)]
+    like, L = model.encoder.weight, len(stream) // lanes
+    before = torch.cat((torch.tensor([eos], device=stream.device), stream[:-1]))
+    words, targets = (ids[:L * lanes].view(lanes, L).t() for ids in (before, stream))
+    state = [torch.zeros(1, lanes, rnn.hidden_size, device=like.device, dtype=like.dtype)
+             for rnn in model.rnns for _ in range(2)]
     nats = 0.0
-    for at in range(0, len(stream), 500):
+    for at in range(0, L, 500):
         part = slice(at, at + 500)
-        loss, _, *state = model(words[part, None], stream[part, None], *state)
-        nats += loss.item() * len(stream[part])
+        loss, _, *state = model(words[part], targets[part], *state)
+        nats += loss.item() * len(words[part])
     model.train()
-    return math.exp(nats / len(stream))
+    return math.exp(nats / L)
+
+
+def write_weights(model, path):
+    """As a safetensors file, under the names that the modules have without weight drop."""
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith(("raw.", "bias"))}
+    weights["decoder.bias"] = model.bias
+    if "latent.weight" in weights:
+        weights.update({f"latent.0.{end}": weights.pop(f"latent.{end}") for end in ("weight", "bias")})
+    header, end = {}, 0
+    for name, value in weights.items():
+        size = 4 * value.numel()
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    with open(path, "wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for value in weights.values():
+            value = value.detach().float().cpu().contiguous()
+            out.write(ctypes.string_at(value.data_ptr(), 4 * value.numel()))
 
 
 def train(args, recipe, lanes, valid, vocabulary, eos):
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
-    trainer = Trainer(args, recipe, vocabulary, False, False)
-    found = []
-    for _ in range(args.epochs):
+    masks = Masks(args.seed if "masks" in args.as_unroll else None)
+    trainer = Trainer(args, recipe, vocabulary, False, False, masks)
+    if args.initial:
+        write_weights(trainer.model, args.initial)
+    found, best = [], None
+    for epoch in range(args.epochs):
         for state in trainer.state:
             state.zero_()
-        at, last = 0, len(lanes) - 1
+        at, last, k = 0, len(lanes) - 1, 0
         while at == 0 or last - at >= 2:
-            T = min(chunk_length(random), last - at)
+            drawn = philox.chunk_length(CHUNK, args.seed, epoch, k) if "lengths" in args.as_unroll else \
+                chunk_length(random)
+            T = min(drawn, last - at)
             trainer.step(lanes[at:at + T], lanes[at + 1:at + T + 1])
             at += T
-        found.append(perplexity(trainer.model, valid, eos))
-    return {"valid_ppl": min(found), "epochs": found}
+            k += 1
+        found.append(perplexity(trainer.model, valid, eos, EVAL_LANES))
+        if found[-1] == min(found):
+            best = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.model.load_state_dict(best)
+    return {"valid_ppl": perplexity(trainer.model, valid, eos), "epochs": found}
 
 
 def measure(args, recipe, lanes, vocabulary, lengths, variant):
@@ -247,7 +305,7 @@ def main():
     parser.add_argument("--text", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--precision", choices=("fp64", "fp32", "tf32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--variant", choices=("eager", "graphed", "compiled", "best"), default="best")
     parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
     parser.add_argument("--warmup", type=int, default=20, help="steps before those")
@@ -256,6 +314,9 @@ def main():
     parser.add_argument("--valid", help="with --epochs: the validation text")
     parser.add_argument("--epochs", type=int, default=0, help="train so long, and print the best perplexity")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--as-unroll", nargs="*", choices=("lengths", "masks"), default=[],
+                        help="with --epochs: what is drawn by unroll's counters")
+    parser.add_argument("--initial", help="with --epochs: file for the initial weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     tf32 = args.precision == "tf32"
@@ -270,6 +331,8 @@ def main():
     vocabulary, B = len(ids), recipe["batch"]
     lanes = stream[:len(stream) // B * B].view(B, -1).t().contiguous().to(args.device)
     if args.epochs:
+        ids.setdefault("<unk>", vocabulary)
+        vocabulary = len(ids)
         with open(args.valid, encoding="utf-8") as lines:
             words = [word for line in lines for word in line.split() + ["<eos>"]]
         valid = torch.tensor([ids[word] if word in ids else ids["<unk>"] for word in words], device=args.device)

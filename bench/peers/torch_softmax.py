@@ -7,9 +7,9 @@
 A shape is N,D,V: tokens, width, words. Variants: eager, and in bf16 with logits widened to f32 as well; graph, a
 captured CUDA graph; compiled (--compile); chunked, PyTorch's own linear_cross_entropy where this version has one;
 liger, where Liger's kernels are installed and the device is a GPU; adaptive (--adaptive), AdaptiveLogSoftmaxWithLoss
-with clusters from V/30 and V/6 on, targets by Zipf's law. bf16 operands come from f32 weights by autocast's rule: the casts
-are not timed, the gradient of the weights is. One JSON object per line: shape, variant, pass, seconds (the median of
-the repetitions, between device events on a GPU), and on CUDA the peak memory that the pass allocated.
+with clusters from V/30 and V/6 on, targets by Zipf's law. bf16 operands come from f32 weights by autocast's rule: the
+casts are not timed, the gradient of the weights is. One JSON object per line: shape, variant, pass, seconds (the
+median of the repetitions, between device events on a GPU), and on CUDA the peak memory that the pass allocated.
 """
 import argparse
 import json

@@ -30,7 +30,8 @@ def wide(vocabulary, layers):
     return [(vocabulary, 1024), (vocabulary,)] + layers * [(4096, 1024), (4096, 1024), (4096,), (4096,)]
 
 
-SIZES = {"tiny": lambda: [(507, 24), (507,), (33, 24)], "24M": awd_lstm, "304M": lambda: wide(267735, 4), "820M": lambda: wide(793471, 1)}
+SIZES = {"tiny": lambda: [(507, 24), (507,), (33, 24)], "24M": awd_lstm, "304M": lambda: wide(267735, 4),
+         "820M": lambda: wide(793471, 1)}
 
 
 def optimizer_of(rule, parameters, device, graphed):
@@ -71,7 +72,8 @@ def measure(step, device, repetitions):
 
 
 def run(rule, size, args, graphed):
-    parameters = [torch.nn.Parameter(torch.empty(shape, device=args.device).uniform_(-0.1, 0.1)) for shape in SIZES[size]()]
+    parameters = [torch.nn.Parameter(torch.empty(shape, device=args.device).uniform_(-0.1, 0.1))
+                  for shape in SIZES[size]()]
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter).uniform_(-0.1, 0.1)
     gradients = [parameter.grad for parameter in parameters]
@@ -102,7 +104,8 @@ def run(rule, size, args, graphed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["24M"])
-    parser.add_argument("--rules", nargs="+", default=["sgd", "momentum", "asgd", "adagrad", "rmsprop", "adam", "adamw"])
+    parser.add_argument("--rules", nargs="+",
+                        default=["sgd", "momentum", "asgd", "adagrad", "rmsprop", "adam", "adamw"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--threads", type=int, default=2)
