@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
   bench::add_embedding(bench);
   bench::add_elementwise(bench);
   bench::add_regularize(bench);
+  bench::add_normalize(bench);
   bench::add_heads(bench);
   bench::add_output_layers(bench);
   bench::add_update(bench);

@@ -4,7 +4,7 @@ option(UNROLL_GPU_ON_CPU "Build the tests that execute the CUDA kernels on the C
 option(UNROLL_BENCH "Build the benchmarks" OFF)
 option(UNROLL_NATIVE "Compile CPU code for the processor of this machine" ON)
 option(UNROLL_WERROR "Treat warnings as errors" OFF)
-option(UNROLL_STATIC "Link GoogleTest, Benchmark, OpenBLAS and the C++ runtime statically" OFF)
+option(UNROLL_STATIC "Link OpenBLAS statically" OFF)
 set(UNROLL_SANITIZE "" CACHE STRING "Sanitizers for host code, e.g. address,undefined or thread")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

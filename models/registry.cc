@@ -40,6 +40,7 @@ std::unique_ptr<LanguageModel> make_model(Config& config, const Vocab& vocab, Pa
   c.L = int(config.layers);
   c.tied = config.tied;
   c.residual = config.residual;
+  c.layer_norm = config.layer_norm;
   c.biases = int(config.biases);
   c.dropout = config.dropout;
   c.dropout_input = config.dropout_input;
@@ -61,6 +62,7 @@ std::unique_ptr<LanguageModel> make_model(Config& config, const Vocab& vocab, Pa
   c.H_last = int(config.hidden_last);
   c.locked = config.dropout_kind == "locked";
   c.schedule = schedule_of(config.schedule);
+  c.wavefront = wavefront_of(config.wavefront);
   c.init = config.init_radius().value_or(0);
   c.forget_bias = config.forget_bias;
   c.output = output_of(config, vocab);

@@ -33,7 +33,7 @@ class RnnLm final : public LanguageModel {
     Cell cell = Cell::lstm;
     int V = 0, E = 200, H = 200, L = 2;
     int H_last = 0;  // width of the last layer; 0: H
-    bool tied = false, residual = false;
+    bool tied = false, residual = false, layer_norm = false;
     int biases = 2;              // 2: b_W and b_R per layer as in PyTorch; 1: b_W only
     int mixtures = 0;            // softmaxes that are mixed; 0: one, without latent vectors
     OutputLayer::Config output;  // where none are mixed
@@ -51,6 +51,7 @@ class RnnLm final : public LanguageModel {
     double ar = 0, tar = 0;  // activation penalties on the last layer's output
 
     Schedule schedule = Schedule::automatic;  // of the recurrent layers on a GPU
+    Wavefront wavefront = Wavefront::automatic;
 
     double init = 0;  // every weight U(-init, init); 0: PyTorch's bounds
     double forget_bias = 0;
@@ -74,6 +75,7 @@ class RnnLm final : public LanguageModel {
     stack_.layer.dropout_recurrent = cfg.dropout_recurrent;
     stack_.layer.locked = cfg.locked;
     stack_.layer.schedule = cfg.schedule;
+    stack_.wavefront = cfg.wavefront;
     stack_.residual = cfg.residual;
     // torch.nn holds layers of one width in one module; of several, in a list of modules.
     const bool one_module = cfg.L == 1 || last == cfg.H;
@@ -82,13 +84,23 @@ class RnnLm final : public LanguageModel {
       const std::string module = one_module ? "rnn." : "rnns." + std::to_string(l) + ".";
       const std::string suffix = "_l" + std::to_string(one_module ? l : 0);
       const Init recurrent = init(1 / std::sqrt(double(H)));
-      Init bias = recurrent;
+      Init bias = cfg.layer_norm ? zero() : recurrent;
       if (cfg.cell == Cell::lstm) bias.forget_bias = cfg.forget_bias;
       RecurrentParams layer;
       layer.W = p.add(module + "weight_ih" + suffix, G * H, l == 0 ? cfg.E : cfg.H, recurrent);
       layer.R = p.add(module + "weight_hh" + suffix, G * H, H, recurrent);
       layer.b_W = p.add(module + "bias_ih" + suffix, G * H, 0, bias);
-      if (cfg.biases == 2) layer.b_R = p.add(module + "bias_hh" + suffix, G * H, 0, recurrent);
+      if (cfg.biases == 2)
+        layer.b_R =
+            p.add(module + "bias_hh" + suffix, G * H, 0, cfg.layer_norm ? zero() : recurrent);
+      if (cfg.layer_norm) {
+        layer.g_W = p.add(module + "gain_ih" + suffix, G * H, 0, one());
+        layer.g_R = p.add(module + "gain_hh" + suffix, G * H, 0, one());
+        if (info_of(cfg.cell).states == 2) {
+          layer.g_c = p.add(module + "gain_c" + suffix, H, 0, one());
+          layer.b_c = p.add(module + "bias_c" + suffix, H, 0, zero());
+        }
+      }
       stack_.layers.push_back(layer);
     }
     int D = last;  // of the vectors fed to the output layer
@@ -118,11 +130,9 @@ class RnnLm final : public LanguageModel {
   }
 
   std::vector<ScheduleChoice> schedules(const Exec& exec, DType act, int T, int B) const override {
-    std::vector<ScheduleChoice> choices;
-    for (int l = 0; l < cfg_.L; ++l)
-      choices.push_back(choose_schedule(exec, cfg_.schedule, cfg_.cell, act, T, B, width(l),
-                                        stack_.layer.noise()));
-    return choices;
+    std::vector<int64_t> widths;
+    for (int l = 0; l < cfg_.L; ++l) widths.push_back(width(l));
+    return schedules_of(exec, stack_, act, T, B, widths);
   }
 
   Var hidden(Tape& tape, const Chunk& w, const State& state) const override {

@@ -109,6 +109,7 @@ void add_recurrent_constants(const Bench& bench);
 void add_embedding(const Bench& bench);
 void add_elementwise(const Bench& bench);
 void add_regularize(const Bench& bench);
+void add_normalize(const Bench& bench);
 void add_heads(const Bench& bench);
 void add_output_layers(const Bench& bench);
 void add_update(const Bench& bench);

@@ -24,7 +24,7 @@ struct Config {
   std::string model = "recurrent";  // recurrent | ngram
   std::string cell = "lstm";
   int64_t layers = 2, emb = 200, hidden = 200;
-  bool tied = false, residual = false;
+  bool tied = false, residual = false, layer_norm = false;
   int64_t biases = 2;            // 1 | 2
   std::string init = "pytorch";  // pytorch | uniform:R
   double forget_bias = 0;        // added to the LSTM's initial forget bias
@@ -88,8 +88,9 @@ struct Config {
   int64_t threads = 0;             // 0: all cores
   int64_t seed = 1;
   bool eager = false;
-  std::string schedule = "auto";  // auto | persistent | step | alternating
-  int64_t logits_memory = 0;      // bytes; 0: logits_budget() decides
+  std::string schedule = "auto";   // auto | persistent | step | alternating
+  std::string wavefront = "auto";  // auto | on | off
+  int64_t logits_memory = 0;       // bytes; 0: logits_budget() decides
 
   // A recipe's or run's settings over the defaults, not yet validated. Throws Error(usage) that
   // begins with "file:line:" and names the nearest key, the type or the range.

@@ -55,6 +55,9 @@ std::vector<Setting> make_table() {
      "joins them"},
     {"residual", model, K::boolean, &C::residual, 0, 0, {}, {},
      "add each layer's input to its output where the widths agree"},
+    {"layer_norm", model, K::boolean, &C::layer_norm, 0, 0, {}, {"layernorm", "ln"},
+     "layer normalisation inside the recurrent layers: of both their products, and of the LSTM's cell "
+     "states; on a GPU it needs schedule auto or alternating"},
     {"biases", model, K::integer, &C::biases, 1, 2, {}, {},
      "bias vectors per layer: 2 as PyTorch and Torch, 1 as TensorFlow"},
     {"init", model, K::text, &C::init, 0, 0, {}, {},
@@ -224,6 +227,9 @@ std::vector<Setting> make_table() {
      {"auto", "persistent", "step", "alternating"}, {"recurrent_schedule"},
      "how a GPU walks through time: auto takes the fastest by prediction and says why; another one "
      "runs or ends in an error"},
+    {"wavefront", system, K::choice, &C::wavefront, 0, 0, {"auto", "on", "off"}, {},
+     "two layers of one width at once on a GPU, the upper one a part of the chunk behind: auto "
+     "where that is predicted to be faster, on runs or ends in an error; padded chunks run in order"},
     {"logits_memory", system, K::bytes, &C::logits_memory, 0, kMany, {}, {},
      "bytes for the scores of all words, more are done in several turns; 0 is automatic: 256M on a "
      "CPU, a quarter of the free memory up to 16G on a GPU"},

@@ -24,7 +24,7 @@ std::vector<T> initial_values(const ParamStore::Entry& e, int index, uint64_t se
                               int64_t count) {
   std::vector<T> values(static_cast<size_t>(count));
   for (int64_t i = first; i < first + count; ++i) {
-    double value = 0;
+    double value = e.init.kind == Init::Kind::one ? 1 : 0;
     if (e.init.kind == Init::Kind::uniform) {
       const Philox4 r = philox_block(seed, kInitStep, uint32_t(index), uint64_t(i));
       const double u = (double(r.v[0]) * 4294967296.0 + double(r.v[1])) / 18446744073709551616.0;

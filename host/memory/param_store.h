@@ -19,11 +19,12 @@ namespace unroll {
 // How a weight starts. Values come from Philox, keyed by seed, parameter and element: the same on
 // every device.
 struct Init {
-  enum class Kind { zero, uniform } kind = Kind::zero;
+  enum class Kind { zero, one, uniform } kind = Kind::zero;
   double bound = 0;        // uniform: U(-bound, bound)
   double forget_bias = 0;  // added to rows H .. 2H-1 of an LSTM bias
 };
 inline Init zero() { return {}; }
+inline Init one() { return {Init::Kind::one, 0, 0}; }
 inline Init uniform(double bound) { return {Init::Kind::uniform, bound, 0}; }
 
 // A handle: which slice. Tied weights are one Param used twice.

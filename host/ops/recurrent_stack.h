@@ -15,28 +15,10 @@
 
 #include <vector>
 
-#include "host/tape/tape.h"
-#include "host/train/state.h"
-#include "kernels/cells/cells.h"
-#include "kernels/recurrent/schedule.h"
+#include "host/ops/recurrent_layer.h"
+#include "kernels/recurrent/wavefront.h"
 
 namespace unroll {
-
-// Weights of one layer in one direction: W [GH,I], R [GH,H], biases [GH] or no parameter.
-struct RecurrentParams {
-  Param W, R, b_W, b_R;
-};
-
-// How a layer runs, and what regularises it from inside.
-struct LayerOptions {
-  double weight_drop = 0;
-  double zoneout_h = 0, zoneout_c = 0;  // shares of h and c that keep their values for a step
-  double dropout_recurrent = 0;         // share of h_tm1 that R does not see
-  bool locked = false;                  // one dropout mask per chunk instead of one per step
-  Schedule schedule = Schedule::automatic;
-
-  bool noise() const { return zoneout_h > 0 || zoneout_c > 0 || dropout_recurrent > 0; }
-};
 
 struct RecurrentStack {
   Cell cell = Cell::lstm;
@@ -44,6 +26,9 @@ struct RecurrentStack {
   double dropout_input = 0, dropout_hidden = 0;  // before the first layer, and between layers
   LayerOptions layer;     // of every layer; its `locked` is also that of the masks around layers
   bool residual = false;  // where a layer's input and output are equally wide
+  // Of neighbouring layers, on chunks of more than one step whose lanes are all full; others always
+  // run one layer after the other.
+  Wavefront wavefront = Wavefront::automatic;
 };
 
 // x [T,B,I]; the result is [T,B,H], H of the last layer. keep [B] and lengths [B] are i32 on the
@@ -51,18 +36,10 @@ struct RecurrentStack {
 Var recurrent_stack(Tape& tape, const RecurrentStack& stack, const Var& x, const State& state,
                     const View1& keep, const View1& lengths);
 
-// One layer in one direction, without dropout around it: what the stack is made of. In reverse the
-// carried-in state is that of the last step and none is carried on.
-Var recurrent_layer(Tape& tape, Cell cell, const RecurrentParams& params, const Var& x,
-                    const LayerState& state, const View1& keep, const View1& lengths,
-                    bool reverse = false, const LayerOptions& options = {});
-
-// Both directions over the same input, side by side: [T,B,2H], forward first. In the persistent
-// schedule they run in one launch where they fit (recurrent_forward_pair). Not for language
-// models: the reverse direction sees the words to be predicted.
-Var bidirectional_layer(Tape& tape, Cell cell, const RecurrentParams& forward,
-                        const RecurrentParams& reverse, const Var& x, const LayerState& state,
-                        const LayerState& reverse_state, const View1& keep, const View1& lengths,
-                        const LayerOptions& options = {});
+// How each layer, of the given widths, walks through chunks of this size, and whether the next one
+// runs beside it; why, in words for the log. Throws a usage Error where what was asked for cannot
+// run.
+std::vector<ScheduleChoice> schedules_of(const Exec& exec, const RecurrentStack& stack, DType act,
+                                         int64_t T, int64_t B, const std::vector<int64_t>& widths);
 
 }  // namespace unroll

@@ -14,6 +14,8 @@ void dropout(const Exec& exec, const Dropout& args) {
   check_shape("dropout", "key.counter", args.key.counter, "[2]", {2}, DType::u64);
   UNROLL_CHECK(args.p >= 0 && args.p < 1,
                "dropout: p is " + std::to_string(args.p) + ", expected 0 <= p < 1");
+  UNROLL_CHECK(args.first_step >= 0, "dropout: first_step is " + std::to_string(args.first_step) +
+                                         ", expected a step of the sequence, counted from 0");
   dispatch<cpu::dropout, cuda::dropout>(exec, args);
 }
 

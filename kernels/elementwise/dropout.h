@@ -4,7 +4,8 @@
 //   locked     m[1,B,D], one mask per chunk, same at all t  Gal & Ghahramani 2016
 //
 // m is drawn as kernels/base/mask_key.h says: element e = (t B + b) D + d, or b D + d when locked;
-// word e mod 4 of block e / 4 keeps the element if it is >= dropout_threshold(p).
+// word e mod 4 of block e / 4 keeps the element if it is >= dropout_threshold(p). Where x is a part
+// of a sequence, t counts from the sequence's first step, so parts draw what the whole would.
 #pragma once
 
 #include "kernels/base/exec.h"
@@ -19,6 +20,7 @@ struct Dropout {
   double p = 0;  // 0 <= p < 1
   bool locked = false;
   MaskKey key;
+  int64_t first_step = 0;  // t of x[0]
   Accumulate to_y = Accumulate::overwrite;
 };
 // Forward: x in, y out. Backward is the same map with x = dy and y = dx.

@@ -27,16 +27,18 @@ void drop(const Exec& exec, const Dropout& args) {
   const T scale = T(1 / (1 - args.p));
   const bool add = args.to_y == Accumulate::add;
 
-  // The mask covers `size` elements in rows of D, and is used `repeats` times over.
+  // The mask covers `size` elements in rows of D, and is used `repeats` times over. Strips begin
+  // with a Philox block, the first one `before` elements early.
   const int64_t repeats = args.locked ? args.x.n[0] : 1;
   const int64_t mask_rows = args.locked ? B : args.x.n[0] * B;
   const int64_t size = mask_rows * D;
+  const int64_t skipped = args.locked ? 0 : args.first_step * B * D, before = skipped % 4;
 #pragma omp parallel for num_threads(exec.threads)
-  for (int64_t first = 0; first < size; first += kStrip) {
+  for (int64_t first = -before; first < size; first += kStrip) {
     alignas(64) uint32_t words[kStrip];
-    draw_strip(seed, step, args.key.op, uint64_t(first / 4), words);
+    draw_strip(seed, step, args.key.op, uint64_t((skipped + first) / 4), words);
     const int64_t last = std::min(first + kStrip, size);
-    for (int64_t e = first; e < last;) {
+    for (int64_t e = std::max<int64_t>(first, 0); e < last;) {
       const int64_t row = e / D, column = e % D, count = std::min(D - column, last - e);
       const uint32_t* word = words + (e - first);
       for (int64_t t = 0; t < repeats; ++t) {

@@ -8,14 +8,15 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// What one launch works on. The mask covers `mask_rows` rows of D; a locked mask is used again for
-// every t, with rows t * mask_rows on.
+// What one launch works on. The mask covers `mask_rows` rows of D from its element `first` on; a
+// locked mask is used again for every t, with rows t * mask_rows on.
 template <class T>
 struct Map {
   View<T, 3> y;
   View<const T, 3> x;
   const uint64_t* counter;
   int64_t mask_rows, blocks_per_mask;  // thread blocks
+  int64_t first;
   uint32_t op, threshold;
   float scale;
   bool add;
@@ -27,14 +28,17 @@ template <class T, int N>
 GPU_KERNEL_BOUNDS(kThreads, 1)
 void dropout_kernel(Map<T> map) {
   const int64_t D = map.x.n[2], size = map.mask_rows * D;
+  // Words of the first Philox block that belong to what lies before.
+  const int64_t before = map.first % 4;
   const int64_t use = int64_t(blockIdx.x) / map.blocks_per_mask;
   const int64_t block = int64_t(blockIdx.x) % map.blocks_per_mask * kThreads + threadIdx.x;
-  if (block * 4 >= size) return;
-  const Philox4 words = philox_block(map.counter[0], map.counter[1], map.op, uint64_t(block));
+  if (block * 4 - before >= size) return;
+  const Philox4 words =
+      philox_block(map.counter[0], map.counter[1], map.op, uint64_t(map.first / 4 + block));
 #pragma unroll
   for (int first = 0; first < 4; first += N) {
-    const int64_t e = block * 4 + first;
-    if (e < size) {
+    const int64_t e = block * 4 - before + first;
+    if (e >= 0 && e < size) {
       const int64_t row = use * map.mask_rows + e / D, column = e % D;
       T* to = map.y.row(row) + column;
       float v[N], sum[N] = {};
@@ -60,7 +64,9 @@ void dropout(const Exec& exec, const Dropout& args) {
     map.x = args.x.as<const T>();
     map.counter = static_cast<const uint64_t*>(args.key.counter.data);
     map.mask_rows = args.x.rows() / uses;
-    map.blocks_per_mask = ((map.mask_rows * args.x.n[2] + 3) / 4 + kThreads - 1) / kThreads;
+    map.first = args.locked ? 0 : args.first_step * args.x.n[1] * args.x.n[2];
+    const int64_t words = map.first % 4 + map.mask_rows * args.x.n[2];
+    map.blocks_per_mask = ((words + 3) / 4 + kThreads - 1) / kThreads;
     map.op = args.key.op;
     map.threshold = dropout_threshold(args.p);
     map.scale = float(1 / (1 - args.p));

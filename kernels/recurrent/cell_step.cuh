@@ -82,9 +82,6 @@ struct ForwardUnit {
     if (a.h_in) a.h_in(b, u) = handed_on;
     return handed_on;
   }
-  static GPU_DEVICE float zoned(float k, float old_state, float new_state) {
-    return k * old_state + (1 - k) * new_state;
-  }
 };
 
 // Step t of a backward pass.

@@ -1,4 +1,4 @@
-// What happens to the state of a recurrent layer between its steps.
+// What happens to the state of a recurrent layer between its steps, in every schedule.
 //
 //   h_tm1, c_tm1 = 0            where resets[t,b]: a lane starts a new sequence in mid-chunk
 //   Rh = R (m_t h_tm1) + b_R    recurrent dropout: m_t is 0 with probability p, else 1/(1-p)
@@ -77,6 +77,12 @@ struct LoopNoise {
     return philox_block(counter[0], counter[1], op, uint64_t((slot * B + b) * H + u));
   }
 };
+
+// The state after zoneout.
+template <class T>
+GPU_HD T zoned(T k, T old_state, T new_state) {
+  return k * old_state + (1 - k) * new_state;
+}
 
 template <class T>
 LoopNoise<T> loop_noise(const StateNoise& noise, int64_t B, int64_t H) {

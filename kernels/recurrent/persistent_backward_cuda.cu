@@ -8,6 +8,7 @@
 // K over the blocks of a cluster, with a second exchange of partial sums, would too.
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/cells/cell_types.h"
+#include "kernels/recurrent/backward_part.h"
 #include "kernels/recurrent/persistent_product.cuh"
 
 namespace unroll::cuda {
@@ -16,12 +17,19 @@ namespace {
 template <class E>
 struct BackwardPass {
   PersistentLayout l;
-  View<E, 3> dWx, dRh;     // [T,B,G*H]; dRh only if the cell is split
-  View<const E, 3> dh;     // [T,B,H]
-  View<const E, 3> h;      // [T+1,B,H]
-  View<const float, 3> c;  // [T+1,B,H]
-  View<const E, 3> saved;  // [T,B,S*H]
-  View<const E, 2> R;      // [G*H,H]
+  View<E, 3> dWx, dRh;         // [T,B,G*H]; dRh only if the cell is split
+  View<const E, 3> dh;         // [T,B,H]
+  View<const E, 3> h;          // [T+1,B,H]
+  View<const float, 3> c;      // [T+1,B,H]
+  View<const E, 3> saved;      // [T,B,S*H]
+  View<const float, 3> fresh;  // [T,B,H]  may be left out
+  View<const E, 2> R;          // [G*H,H]
+  View<const E, 2> next;       // [B,G*H]  dRh of the step after the last; null: there is none
+  View<float, 3> past_R;       // [2,B,H]  or null (backward_part.h)
+  LoopNoise<float> noise;
+
+  // Whether a step comes after step i of the pass.
+  GPU_DEVICE bool followed(int i) const { return i > 0 || next; }
 };
 
 template <class C>
@@ -30,29 +38,32 @@ inline constexpr int kSaved = C::saved > 0 ? C::saved : 1;
 // What the two units of an item need of the forward pass; fetched before the wait.
 template <class C, class E>
 struct BackwardInputs {
-  E dh[2], h[2], h_tm1[2], saved[2][kSaved<C>];
-  float c[2], c_tm1[2];
-  bool valid;
+  E dh[2], h_tm1[2], saved[2][kSaved<C>];
+  float last[2], c_tm1[2];  // last: the last state of the cell, before its zoneout
+  Decisions decided;
 
   template <int N>
-  GPU_DEVICE BackwardInputs(const BackwardPass<E>& a, const Item<N>& item, int t) {
-    valid = false;
+  GPU_DEVICE BackwardInputs(const BackwardPass<E>& a, const Item<N>& item, int i) {
     if (!item.exists) return;
-    valid = a.l.valid(t, item.b);
+    const int t = a.l.backward_t(i);
     const int before = a.l.reverse ? t + 1 : t, after = a.l.reverse ? t : t + 1;
+    decided = Decisions(a.l, a.noise, item, t, after, i > 0 ? a.l.backward_t(i - 1) : -1);
+    const bool starts = decided.starts();
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
       const int unit = item.unit + v;
       dh[v] = E(0.0f);
       if (unit >= a.l.H) continue;
       dh[v] = a.dh(t, item.b, unit);
-      if (!valid) continue;
-      h[v] = a.h(after, item.b, unit);
-      h_tm1[v] = a.h(before, item.b, unit);
+      if (!decided.valid()) continue;
+      h_tm1[v] = starts ? E(0.0f) : a.h(before, item.b, unit);
       if constexpr (C::states == 2) {
-        c[v] = a.c(after, item.b, unit);
-        c_tm1[v] = a.c(before, item.b, unit);
+        last[v] = a.c(after, item.b, unit);
+        c_tm1[v] = starts ? 0.0f : a.c(before, item.b, unit);
+      } else {
+        last[v] = float(a.h(after, item.b, unit));
       }
+      if (a.fresh) last[v] = a.fresh(t, item.b, unit);
       if constexpr (C::saved > 0) {
 #pragma unroll
         for (int k = 0; k < C::saved; ++k) saved[v][k] = a.saved(t, item.b, k * a.l.H + unit);
@@ -65,35 +76,49 @@ struct BackwardInputs {
 template <class C, class P, int N, class E = typename P::Element>
 GPU_DEVICE void finish_item(const BackwardPass<E>& a, const Product<P, 1, N>& product,
                             const Item<N>& item, const BackwardInputs<C, E>& in, int i,
-                            float* carried) {
+                            bool multiplied, bool awaited, float* carried) {
   if (!item.exists) return;
   const int t = a.l.backward_t(i);
   float from_R[2] = {};
   gpu::Vec<float, 4> flow{};
+  if (multiplied) product.sums(a.l, item, 0, from_R[0], from_R[1]);
   if (i > 0) {
-    product.sums(a.l, item, 0, from_R[0], from_R[1]);
     flow = gpu::load_vec<4>(carried);
+  } else if (a.next) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      if (item.unit + e % 2 < a.l.H) flow[e] = a.past_R(e / 2, item.b, item.unit + e % 2);
   }
   E dWx[C::gates][2], dRh[C::gates][2];
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
     float ds[2] = {float(in.dh[v]), 0};
-    if (i > 0) {
-      ds[0] += flow[v] + from_R[v];
+    if (a.followed(i)) {
+      ds[0] +=
+          flow[v] + (a.noise.any ? a.noise.handed_on(in.decided.draw(v), from_R[v]) : from_R[v]);
       ds[1] = flow[2 + v];
     }
     float dWx_v[C::gates] = {}, dRh_v[C::gates] = {}, ds_tm1[2] = {ds[0], ds[1]};
-    if (in.valid && item.unit + v < a.l.H) {
-      float saved[kSaved<C>] = {}, s[2] = {float(in.h[v]), 0}, s_tm1[2] = {float(in.h_tm1[v]), 0};
-      if constexpr (C::states == 2) {
-        s[1] = in.c[v];
-        s_tm1[1] = in.c_tm1[v];
-      }
+    if (in.decided.valid() && item.unit + v < a.l.H) {
+      float saved[kSaved<C>] = {}, s[2] = {}, s_tm1[2] = {float(in.h_tm1[v]), 0};
+      s[C::states - 1] = in.last[v];
+      if constexpr (C::states == 2) s_tm1[1] = in.c_tm1[v];
       if constexpr (C::saved > 0) {
 #pragma unroll
         for (int k = 0; k < C::saved; ++k) saved[k] = float(in.saved[v][k]);
       }
+      float past[2] = {};  // what zoneout takes past the cell
+      if (a.noise.any) {
+        past[0] = a.noise.kept_h(in.decided.draw(v)) * ds[0];
+        past[1] = a.noise.kept_c(in.decided.draw(v)) * ds[1];
+        ds[0] -= past[0];
+        ds[1] -= past[1];
+      }
       C::template backward<float>(saved, s_tm1, s, ds, dWx_v, dRh_v, ds_tm1);
+      if (a.noise.any) {
+        ds_tm1[0] = in.decided.starts() ? 0.0f : ds_tm1[0] + past[0];
+        ds_tm1[1] = in.decided.starts() ? 0.0f : ds_tm1[1] + past[1];
+      }
     }
 #pragma unroll
     for (int k = 0; k < C::gates; ++k) {
@@ -103,13 +128,19 @@ GPU_DEVICE void finish_item(const BackwardPass<E>& a, const Product<P, 1, N>& pr
     flow[v] = ds_tm1[0];
     flow[2 + v] = C::states == 2 ? ds_tm1[1] : 0;
   }
-  // The gradient of the carried-in state is nobody's.
-  if (i + 1 < a.l.T) {
+  if (awaited) {
     uint32_t* entry = a.l.entry(i);
 #pragma unroll
     for (int k = 0; k < C::gates; ++k)
       publish<P>(a.l, entry, k * a.l.Hp + item.unit, item.b, C::split ? dRh[k] : dWx[k]);
+  }
+  // The gradient of the carried-in state is nobody's, unless this is a part.
+  if (i + 1 < a.l.T) {
     gpu::store_vec(carried, flow);
+  } else if (a.past_R) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      if (item.unit + e % 2 < a.l.H) a.past_R(e / 2, item.b, item.unit + e % 2) = flow[e];
   }
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
@@ -146,32 +177,41 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
     return w;
   });
   for (int i = 0; i < l.T; ++i) {
-    const int t = l.backward_t(i);
+    const bool here = l.backward_t(i) < share.longest;
+    const bool multiplies = i > 0 ? here && l.backward_t(i - 1) < share.longest : a.followed(i);
+    const bool awaited = i + 1 < l.T && here && l.backward_t(i + 1) < share.longest;
     float* carried_here = carried;
 #pragma unroll 1
     for (int lane = share.lane_begin; lane < share.lane_end;
          lane += N * kTileLanes, carried_here += items * 4) {
       Item<N> item(mine, l, share, lane);
-      BackwardInputs<C, E> in(a, item, t);
-      if (i > 0) {
-        product.gather(l, share, lane, i);
-        product.multiply(l, i);
+      BackwardInputs<C, E> in(a, item, i);
+      if (multiplies) {
+        product.multiply(l, i, [&](int first) {
+          if (i > 0) return product.gather(l, share, lane, i, first);
+          product.gather_rows(l, share, lane, first, [&](int b, int k) {
+            const int gate = k / l.Hp;
+            return k < l.K ? product.row_of(a.next.row(b) + gate * l.H, k % l.Hp, l.H, false)
+                           : Words{};
+          });
+        });
         gpu::sync_threads();
       }
 #pragma unroll 1
       for (int at = mine; at < items; at += kThreads) {
         if (at != mine) {
           item = Item<N>(at, l, share, lane);
-          in = BackwardInputs<C, E>(a, item, t);
+          in = BackwardInputs<C, E>(a, item, i);
         }
-        finish_item<C, P, N>(a, product, item, in, i, carried_here + at * 4);
+        finish_item<C, P, N>(a, product, item, in, i, multiplies, awaited, carried_here + at * 4);
       }
     }
   }
 }
 
 template <class E>
-BackwardPass<E> backward_pass(const RecurrentBackward& a, const PersistentLayout& l) {
+BackwardPass<E> backward_pass(const RecurrentBackward& a, const BackwardCarry* carry,
+                              const PersistentLayout& l) {
   BackwardPass<E> pass{};
   pass.l = l;
   pass.dWx = a.dWx.as<E>();
@@ -180,7 +220,13 @@ BackwardPass<E> backward_pass(const RecurrentBackward& a, const PersistentLayout
   pass.h = a.h.as<const E>();
   if (a.c) pass.c = a.c.as<const float>();
   if (a.saved) pass.saved = a.saved.as<const E>();
+  if (needs_fresh(a.cell, a.noise)) pass.fresh = a.fresh.as<const float>();
+  pass.noise = loop_noise<float>(a.noise, l.B, l.H);
   pass.R = a.R.as<const E>();
+  if (carry) {
+    if (carry->dRh_next) pass.next = carry->dRh_next.as<const E>();
+    pass.past_R = carry->past_R.as<float>();
+  }
   return pass;
 }
 
@@ -200,8 +246,12 @@ int persistent_backward_blocks(const PersistentTask& task, const PersistentPlan&
   return blocks;
 }
 
-void persistent_backward(const Exec& exec, const RecurrentBackward& first,
-                         const RecurrentBackward* second, const PersistentPlan& plan) {
+namespace {
+
+// One pass or two; `carries` of parts, or null.
+void launch_backward(const Exec& exec, const RecurrentBackward& first,
+                     const RecurrentBackward* second, const BackwardCarry* carries,
+                     const PersistentPlan& plan) {
   const PersistentTask task = task_of(exec, first);
   const auto layout = [&](const RecurrentBackward& a) {
     return persistent_layout(plan, task, a.dh.n[0], a.reverse, a.lengths, a.scratch);
@@ -212,10 +262,25 @@ void persistent_backward(const Exec& exec, const RecurrentBackward& first,
     using P = decltype(p);
     using E = typename P::Element;
     const Passes<BackwardPass<E>> passes = {
-        {backward_pass<E>(first, l[0]), backward_pass<E>(second ? *second : first, l[1])}};
+        {backward_pass<E>(first, carries, l[0]),
+         second ? backward_pass<E>(*second, carries ? carries + 1 : nullptr, l[1])
+                : BackwardPass<E>{}}};
     gpu::launch(persistent_backward_kernel<decltype(c), P, decltype(n)::value>,
                 persistent_launch(plan, second ? 2 : 1), exec.stream, passes);
   });
+}
+
+}  // namespace
+
+void persistent_backward(const Exec& exec, const RecurrentBackward& first,
+                         const RecurrentBackward* second, const PersistentPlan& plan) {
+  launch_backward(exec, first, second, nullptr, plan);
+}
+
+void persistent_backward_parts(const Exec& exec, const RecurrentBackward* passes,
+                               const BackwardCarry* carries, int count) {
+  launch_backward(exec, passes[0], count == 2 ? passes + 1 : nullptr, carries,
+                  require_plan(exec, task_of(exec, passes[0]), count));
 }
 
 void persistent_backward(const Exec& exec, const RecurrentBackward& a) {

@@ -97,6 +97,9 @@ PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentT
   l.held = plan.held;
   l.held_blocks = l.k_blocks < kWarps * l.held ? l.k_blocks : kWarps * l.held;
   l.summed_warps = l.k_blocks < kWarps ? l.k_blocks : kWarps;
+  l.warp_blocks = int(plan.warp_blocks());
+  l.piece = int(plan.piece);
+  l.staged_blocks = l.k_blocks < kWarps * l.piece ? l.k_blocks : kWarps * l.piece;
   l.reverse = reverse;
   l.patience = patience_of_environment();
   l.report = static_cast<PersistentReport*>(scratch.data);

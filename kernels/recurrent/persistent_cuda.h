@@ -6,6 +6,10 @@
 // The exchange has no barrier: the data are the flag (persistent_exchange.cuh). Blocks wait for
 // each other, so all of them are resident at once: one per multiprocessor, checked before the
 // launch.
+//
+// With lengths, a batch group, of neighbouring lanes, exchanges and multiplies only in the steps that
+// its longest lane has; in the others it copies states and hands gradients on. So lanes that the
+// caller sorts by length cost less.
 #pragma once
 
 #include <string>

@@ -6,16 +6,18 @@
 // read until it is not the sentinel: data and flag are the same 32 bits, so no order between
 // different words is needed, relaxed accesses suffice, and a 16-byte load that sees some of its
 // words early is as good as one that does not. What would make the sentinel (two bf16 NaN, or one
-// f32 NaN, with all bits set) is sent as other NaN. No entry is used twice, so nothing has to be taken back, which a ring of entries could
-// do only with a fence in every step. The carried-in state of step 0 comes from the caller's array
-// and is not waited for.
+// f32 NaN, with all bits set) is sent as other NaN. No entry is used twice, so nothing has to be
+// taken back, which a ring of entries could do only with a fence in every step. The carried-in state
+// of step 0 comes from the caller's array and is not waited for.
 #pragma once
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/exec.h"
 #include "kernels/base/gpu.h"
+#include "kernels/base/reduce.cuh"
 #include "kernels/base/view.h"
 #include "kernels/cells/cell_types.h"
+#include "kernels/recurrent/loop_noise.h"
 #include "kernels/recurrent/persistent_cuda.h"
 #include "kernels/recurrent/step_product.cuh"
 
@@ -40,6 +42,9 @@ struct PersistentLayout {
   int T, B, H, Hp, K, k_blocks, unit_groups, shares, lanes;
   int held, held_blocks;  // blocks of K in registers, of a warp and of all
   int summed_warps;       // warps that have a part of K
+  int warp_blocks;        // blocks of K of the warp that has most
+  int piece;              // of them, those that are staged together
+  int staged_blocks;      // by all warps
   int blocks;             // of the pass
   bool reverse;
   uint32_t zero;       // 0, which a compiler does not know (Product::multiply_held)
@@ -70,11 +75,18 @@ struct Passes {
 // Which units and lanes this block has.
 struct BlockShare {
   int first_unit, lane_begin, lane_end;
+  int longest;  // of the lanes' lengths: what lies beyond exchanges nothing
   GPU_DEVICE explicit BlockShare(const PersistentLayout& l) {
     const int share = l.block() % l.shares, group = l.block() / l.shares;
     first_unit = share * l.unit_groups * kUnitGroup;
     lane_begin = group * l.lanes;
     lane_end = lane_begin + l.lanes < l.B ? lane_begin + l.lanes : l.B;
+    longest = l.T;
+    if (!l.lengths) return;
+    longest = 0;
+    for (int b = lane_begin + int(threadIdx.x) % gpu::kWarp; b < lane_end; b += gpu::kWarp)
+      longest = l.lengths[b] > longest ? l.lengths[b] : longest;
+    longest = warp_max(longest);
   }
 };
 
@@ -94,6 +106,32 @@ struct Item {
     b = first_lane + tile * kTileLanes + slot % 4 * 2 + half;
     exists = u < l.unit_groups && unit < l.Hp && b < share.lane_end;
   }
+};
+
+// What is decided of a step for the two units of an item, in one register, since it is kept while
+// the block waits: whether the step is one of the lane's, whether the lane starts anew in it, and
+// what noise does to each unit (LoopNoise::draw).
+class Decisions {
+ public:
+  Decisions() = default;
+  // In step t, which writes or wrote h in `slot`; t_next reads it.
+  template <int N>
+  GPU_DEVICE Decisions(const PersistentLayout& l, const LoopNoise<float>& noise,
+                       const Item<N>& item, int t, int slot, int t_next) {
+    if (l.valid(t, item.b)) bits_ = kValid;
+    if (!noise.any) return;
+    if (valid() && noise.starts(t, item.b)) bits_ |= kStarts;
+#pragma unroll 1
+    for (int v = 0; v < 2; ++v)
+      if (item.unit + v < l.H) bits_ |= noise.draw(slot, item.b, item.unit + v, t_next) << 8 * v;
+  }
+  GPU_DEVICE bool valid() const { return bits_ & kValid; }
+  GPU_DEVICE bool starts() const { return bits_ & kStarts; }
+  GPU_DEVICE uint32_t draw(int v) const { return bits_ >> 8 * v & 0xffu; }
+
+ private:
+  enum : uint32_t { kValid = 1u << 16, kStarts = 1u << 17 };
+  uint32_t bits_ = 0;
 };
 
 // A word as it is sent: never the sentinel.

@@ -1,6 +1,7 @@
 // The persistent schedule, forward: all T steps in one launch. In step i a block gathers h of step
 // i - 1 from all blocks of its batch group, multiplies it by its rows of R, and sends on the h of
-// its own units; what the caller sees is written after that, while the others still wait.
+// its own units, or what noise leaves of it; what the caller sees is written after that, while the
+// others still wait.
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/cells/cell_types.h"
 #include "kernels/recurrent/persistent_product.cuh"
@@ -13,10 +14,17 @@ struct ForwardPass {
   PersistentLayout l;
   View<E, 3> h, saved;      // [T+1,B,H] [T,B,S*H]
   View<float, 3> c;         // [T+1,B,H]
+  View<E, 3> h_in;          // [T,B,H]  where noise masks what R multiplies
+  View<float, 3> fresh;     // [T,B,H]  may be left out
+  View<const E, 2> first;   // [B,H]    what R multiplies in the first step
   View<const float, 3> Wx;  // [T,B,G*H]
   View<const E, 2> R;       // [G*H,H]
   bool R_aligned;           // every row begins on 16 bytes
   const float *b_W, *b_R;   // [G*H], or null
+  LoopNoise<float> noise;
+
+  // The step that reads what step i hands on; -1: none.
+  GPU_DEVICE int next_t(int i) const { return i + 1 < l.T ? l.forward_t(i + 1) : -1; }
 };
 
 // What the two units of an item need besides the product; fetched before the wait.
@@ -25,21 +33,21 @@ struct ForwardInputs {
   // Both biases are in Wx unless the cell treats R h apart from W x.
   float Wx[2][C::gates], b_R[2][C::split ? C::gates : 1], c_tm1[2];
   E h_tm1[2];
-  bool valid;  // the step is one of the lane's
+  Decisions decided;
 
   template <int N>
-  GPU_DEVICE ForwardInputs(const ForwardPass<E>& a, const Item<N>& item, int t, int before) {
-    valid = false;
+  GPU_DEVICE ForwardInputs(const ForwardPass<E>& a, const Item<N>& item, int i) {
     if (!item.exists) return;
-    valid = a.l.valid(t, item.b);
+    const int t = a.l.forward_t(i), before = a.l.reverse ? t + 1 : t;
+    decided = Decisions(a.l, a.noise, item, t, a.l.reverse ? t : t + 1, a.next_t(i));
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
       const int unit = item.unit + v;
       h_tm1[v] = E(0.0f);
       if (unit >= a.l.H) continue;
-      h_tm1[v] = a.h(before, item.b, unit);
-      if constexpr (C::states == 2) c_tm1[v] = a.c(before, item.b, unit);
-      if (!valid) continue;
+      if (!decided.starts()) h_tm1[v] = a.h(before, item.b, unit);
+      if constexpr (C::states == 2) c_tm1[v] = decided.starts() ? 0.0f : a.c(before, item.b, unit);
+      if (!decided.valid()) continue;
 #pragma unroll
       for (int k = 0; k < C::gates; ++k) {
         const int row = k * a.l.H + unit;
@@ -56,19 +64,22 @@ struct ForwardInputs {
 
 template <class C, class P, int N, class E = typename P::Element>
 GPU_DEVICE void finish_item(const ForwardPass<E>& a, const Product<P, C::gates, N>& product,
-                            const Item<N>& item, const ForwardInputs<C, E>& in, int i) {
+                            const Item<N>& item, const ForwardInputs<C, E>& in, int i,
+                            bool awaited) {
   if (!item.exists) return;
   const int t = a.l.forward_t(i), after = a.l.reverse ? t : t + 1;
   constexpr int kSaved = C::saved > 0 ? C::saved : 1;
-  float Rh[2][C::gates];
+  float Rh[2][C::gates] = {};
+  if (in.decided.valid()) {  // otherwise there may be no sums: the group has ended
 #pragma unroll
-  for (int k = 0; k < C::gates; ++k) product.sums(a.l, item, k, Rh[0][k], Rh[1][k]);
+    for (int k = 0; k < C::gates; ++k) product.sums(a.l, item, k, Rh[0][k], Rh[1][k]);
+  }
   E h[2] = {in.h_tm1[0], in.h_tm1[1]};
-  float c[2] = {}, saved[2][kSaved] = {};
+  float c[2] = {}, fresh[2] = {}, saved[2][kSaved] = {};
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
     if (C::states == 2) c[v] = in.c_tm1[v];
-    if (!in.valid || item.unit + v >= a.l.H) continue;
+    if (!in.decided.valid() || item.unit + v >= a.l.H) continue;
     if constexpr (C::split) {
 #pragma unroll
       for (int k = 0; k < C::gates; ++k) Rh[v][k] += in.b_R[v][k];
@@ -76,15 +87,28 @@ GPU_DEVICE void finish_item(const ForwardPass<E>& a, const Product<P, C::gates, 
     const float s_tm1[2] = {float(h[v]), c[v]};
     float s[2] = {};
     C::template forward<float>(in.Wx[v], Rh[v], s_tm1, s, saved[v]);
+    if (a.noise.any) {
+      fresh[v] = s[C::states - 1];
+      s[0] = zoned(a.noise.kept_h(in.decided.draw(v)), s_tm1[0], s[0]);
+      s[1] = zoned(a.noise.kept_c(in.decided.draw(v)), s_tm1[1], s[1]);
+    }
     h[v] = E(s[0]);
     c[v] = s[1];
   }
-  if (i + 1 < a.l.T) publish<P>(a.l, a.l.entry(i), item.unit, item.b, h);
+  E handed_on[2] = {h[0], h[1]};
+  if (a.noise.any) {
+#pragma unroll
+    for (int v = 0; v < 2; ++v)
+      handed_on[v] = E(a.noise.handed_on(in.decided.draw(v), float(h[v])));
+  }
+  if (awaited) publish<P>(a.l, a.l.entry(i), item.unit, item.b, handed_on);
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
     const int unit = item.unit + v;
     if (unit >= a.l.H) continue;
     a.h(after, item.b, unit) = h[v];
+    if (a.h_in && i + 1 < a.l.T) a.h_in(a.next_t(i), item.b, unit) = handed_on[v];
+    if (a.fresh && in.decided.valid()) a.fresh(t, item.b, unit) = fresh[v];
     if constexpr (C::states == 2) a.c(after, item.b, unit) = c[v];
     if constexpr (C::saved > 0) {
       if (a.saved) {
@@ -110,39 +134,46 @@ void persistent_forward_kernel(Passes<ForwardPass<typename P::Element>> passes) 
   });
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   for (int i = 0; i < l.T; ++i) {
-    const int t = l.forward_t(i), before = l.reverse ? t + 1 : t;
+    const bool multiplies = l.forward_t(i) < share.longest;
+    const bool awaited = i + 1 < l.T && l.forward_t(i + 1) < share.longest;
 #pragma unroll 1
     for (int lane = share.lane_begin; lane < share.lane_end; lane += N * kTileLanes) {
       // Most often a thread has one item.
       Item<N> item(mine, l, share, lane);
-      ForwardInputs<C, E> in(a, item, t, before);
-      if (i == 0) {
-        const View<E, 2> h_0{a.h.row(int64_t(before) * l.B), {l.B, l.H}, a.h.ld};
-        product.gather_carried_in(l, share, lane, h_0);
-      } else {
-        product.gather(l, share, lane, i);
+      ForwardInputs<C, E> in(a, item, i);
+      if (multiplies) {
+        product.multiply(l, i, [&](int first) {
+          if (i == 0)
+            product.gather_first(l, share, lane, a.first, first);
+          else
+            product.gather(l, share, lane, i, first);
+        });
+        gpu::sync_threads();
       }
-      product.multiply(l, i);
-      gpu::sync_threads();
 #pragma unroll 1
       for (int at = mine; at < items; at += kThreads) {
         if (at != mine) {
           item = Item<N>(at, l, share, lane);
-          in = ForwardInputs<C, E>(a, item, t, before);
+          in = ForwardInputs<C, E>(a, item, i);
         }
-        finish_item<C, P, N>(a, product, item, in, i);
+        finish_item<C, P, N>(a, product, item, in, i, awaited);
       }
     }
   }
 }
 
 template <class E>
-ForwardPass<E> forward_pass(const RecurrentForward& a, const PersistentLayout& l) {
+ForwardPass<E> forward_pass(const Exec& exec, const RecurrentForward& a,
+                            const PersistentLayout& l) {
   ForwardPass<E> pass{};
   pass.l = l;
   pass.h = a.h.as<E>();
   if (a.saved) pass.saved = a.saved.as<E>();
   if (a.c) pass.c = a.c.as<float>();
+  if (a.noise.masks_h()) pass.h_in = a.h_in.as<E>();
+  if (needs_fresh(a.cell, a.noise) && a.fresh) pass.fresh = a.fresh.as<float>();
+  pass.first = first_input(exec, a).as<const E>();
+  pass.noise = loop_noise<float>(a.noise, l.B, l.H);
   pass.Wx = a.Wx.as<const float>();
   pass.R = a.R.as<const E>();
   pass.R_aligned = rows_aligned(a.R);
@@ -179,7 +210,8 @@ void persistent_forward(const Exec& exec, const RecurrentForward& first,
     using P = decltype(p);
     using E = typename P::Element;
     const Passes<ForwardPass<E>> passes = {
-        {forward_pass<E>(first, l[0]), forward_pass<E>(second ? *second : first, l[1])}};
+        {forward_pass<E>(exec, first, l[0]),
+         second ? forward_pass<E>(exec, *second, l[1]) : ForwardPass<E>{}}};
     gpu::launch(persistent_forward_kernel<decltype(c), P, decltype(n)::value>,
                 persistent_launch(plan, second ? 2 : 1), exec.stream, passes);
   });

@@ -23,28 +23,37 @@ double predict(const PersistentPlan& p, bool three_products) {
       kSharedBytesPerClock;
   const double ingest =
       std::max(exchanged / kIngestBytesPerClock, exchanged * double(p.blocks) / kL2BytesPerClock);
+  // Partial sums are written once and read once for every piece of K.
   const double partial = double(p.unit_groups * p.M * p.n_tiles * kWarps) * 32 * 16;
-  const double reduce = 2 * partial / kSharedBytesPerClock;
+  const double pieces_of_K = double(divide_up(p.warp_blocks(), p.piece));
+  const double reduce = 2 * pieces_of_K * partial / kSharedBytesPerClock;
   return chunks * ((std::max(math, from_shared) + ingest + reduce) / kClocksPerNs + kPointwiseNs) +
          kExchangeNs + (chunks - 1) * kLoadNs;
+}
+
+// The numbers of some blocks of K.
+int64_t staged_bytes(const PersistentPlan& p, int64_t blocks) {
+  return blocks * p.n_tiles * kTileLanes * kBlockBytes;
+}
+int64_t staged_bytes(const PersistentPlan& p) {
+  return staged_bytes(p, std::min(p.k_blocks, kWarps * p.piece));
 }
 
 size_t shared_bytes_of(const PersistentPlan& p) {
   const int64_t in_registers = std::min(p.k_blocks, int64_t(kWarps) * p.held);
   const int64_t matrix = (p.unit_groups * p.k_blocks - in_registers) * p.M * kPieceBytes;
-  const int64_t staged = p.k_blocks * p.n_tiles * kTileLanes * kBlockBytes;
   const int64_t warps = std::min<int64_t>(kWarps, p.k_blocks);
   const int64_t partial = p.unit_groups * p.M * p.n_tiles * warps * 32 * 16;
   // Two states in f32 for each unit and lane: the gradients that backward carries.
   const int64_t carried =
       p.backward ? p.chunks() * p.unit_groups * kUnitGroup * kTileLanes * p.n_tiles * 8 : 0;
-  return size_t(matrix + staged + partial + carried);
+  return size_t(matrix + staged_bytes(p) + partial + carried);
 }
 
 }  // namespace
 
 PersistentPlan persistent_plan_of(const PersistentTask& task, int64_t groups, int64_t unit_groups,
-                                  int n_tiles, int held) {
+                                  int n_tiles, int held, int64_t piece) {
   const int G = info_of(task.cell).gates;
   PersistentPlan p;
   p.backward = task.backward;
@@ -57,8 +66,20 @@ PersistentPlan persistent_plan_of(const PersistentTask& task, int64_t groups, in
   p.lanes = divide_up(divide_up(task.B, groups), kTileLanes) * kTileLanes;
   p.groups = divide_up(task.B, p.lanes);
   p.n_tiles = has_kernel(task.act, n_tiles) ? n_tiles : n_tiles + 1;
-  p.held = std::min(held, register_blocks(p.M, task.three_products()));
+  p.held = std::min(held, register_blocks(p.M, task.three_products(), p.n_tiles));
+  p.piece = std::min(piece, p.warp_blocks());
   p.blocks = p.shares * p.groups;
+  p.shared_bytes = shared_bytes_of(p);
+  p.step_ns = predict(p, task.three_products());
+  return p;
+}
+
+PersistentPlan fitted_plan(PersistentPlan p, const PersistentTask& task, size_t shared_bytes) {
+  if (p.shared_bytes <= shared_bytes) return p;
+  const int64_t turn = kLoadsAtOnce / p.n_tiles;
+  const int64_t rest = int64_t(p.shared_bytes) - staged_bytes(p);
+  const int64_t room = (int64_t(shared_bytes) - rest) / staged_bytes(p, kWarps);
+  p.piece = std::max<int64_t>(room >= turn ? room / turn * turn : room, 1);
   p.shared_bytes = shared_bytes_of(p);
   p.step_ns = predict(p, task.three_products());
   return p;
@@ -74,7 +95,8 @@ PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, 
   for (int64_t groups = 1; groups <= std::min<int64_t>(most_lanes, multiprocessors); ++groups)
     for (int64_t u = fewest; u <= std::min(all_groups, fewest + 7); ++u)
       for (int n = 1; n <= kMaxTiles; ++n) {
-        const PersistentPlan p = persistent_plan_of(task, groups, u, n);
+        const PersistentPlan p =
+            fitted_plan(persistent_plan_of(task, groups, u, n), task, shared_bytes);
         if (p.blocks > multiprocessors) break;
         if (n > 1 && int64_t(n - 1) * kTileLanes >= p.lanes) break;
         if (!least.blocks || p.shared_bytes < least.shared_bytes) least = p;

@@ -11,9 +11,10 @@
 // all their rows; the `shares` blocks of a batch group own all units and serve `lanes` lanes,
 // n_tiles tiles of 8 lanes at a time. K is cut into blocks of 64 bytes, 32 numbers in bf16 and 16
 // in f32, dealt out to the 8 warps of a block in turn. The first `held` blocks of a warp, of the
-// first unit group, are in its registers; the rest of the matrix is in shared memory. f32 with
-// MatmulMode::f32 is three TF32 products of the halves of its operands, which are split as they are
-// multiplied: the matrix is held once.
+// first unit group, are in its registers; the rest of the matrix is in shared memory. What comes of
+// the numbers is staged there too, `piece` blocks of K per warp at a time: all of them where the
+// matrix leaves room, and else as many as it does. f32 with MatmulMode::f32 is three TF32 products
+// of the halves of its operands, which are split as they are multiplied: the matrix is held once.
 #pragma once
 
 #include <cstddef>
@@ -39,12 +40,15 @@ inline constexpr int64_t kReportBytes = 256;
 // Columns of a block of K.
 constexpr int block_columns(DType act) { return act == DType::bf16 ? 32 : 16; }
 // Blocks of K per warp for which there are registers, 8 for each of the M tiles of 16 rows: what
-// the sums of kMaxTiles tiles of lanes leave free; with three products, also the halves of the
+// the sums of n_tiles tiles of lanes leave free; with three products, also the halves of the
 // operands.
-constexpr int register_blocks(int M, bool three_products) {
+constexpr int register_blocks(int M, bool three_products, int n_tiles) {
   if (M == 1) return three_products ? 14 : 18;
-  return M == 4 && three_products ? 2 : 4;
+  if (M == 4 && three_products) return n_tiles == 1 ? 3 : 2;
+  return 4;
 }
+// 16-byte loads of numbers that a thread has under way, one for a block of K and a tile of lanes.
+inline constexpr int kLoadsAtOnce = 6;
 // Tiles of lanes for which there is a kernel: fewer in f32, since each takes long to compile.
 constexpr bool has_kernel(DType act, int n_tiles) { return act == DType::bf16 || n_tiles != 2; }
 
@@ -72,7 +76,8 @@ struct PersistentPlan {
   int64_t groups = 0;       // of lanes, independent of each other
   int64_t lanes = 0;        // of a group, a multiple of 8; the last group may have fewer
   int n_tiles = 0;          // tiles of 8 lanes that are computed together
-  int held = 0;             // blocks of K per warp in registers, at most register_blocks(M)
+  int held = 0;             // blocks of K per warp in registers, at most register_blocks
+  int64_t piece = 0;        // blocks of K per warp that are staged together
   int64_t blocks = 0;       // of the grid
   size_t shared_bytes = 0;  // per block
   double step_ns = 0;       // predicted time of one step, not measured
@@ -82,6 +87,8 @@ struct PersistentPlan {
     const int64_t wide = int64_t(n_tiles) * persistent::kTileLanes;
     return (lanes + wide - 1) / wide;
   }
+  // Blocks of K of the warp that has most.
+  int64_t warp_blocks() const { return (k_blocks + persistent::kWarps - 1) / persistent::kWarps; }
 };
 
 struct PersistentTask {
@@ -99,10 +106,14 @@ struct PersistentTask {
 PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, size_t shared_bytes,
                                std::string* why = nullptr);
 
-// The plan with these choices, whether it fits or not; at most `held` blocks in registers, and the
-// next larger n_tiles where there is no kernel.
+// The plan with these choices, whether it fits or not; at most `held` blocks in registers and
+// `piece` staged together, and the next larger n_tiles where there is no kernel.
 PersistentPlan persistent_plan_of(const PersistentTask& task, int64_t groups, int64_t unit_groups,
-                                  int n_tiles, int held = 1 << 20);
+                                  int n_tiles, int held = 1 << 20, int64_t piece = 1 << 20);
+
+// The plan with the largest piece for which there is room in `shared_bytes`, in whole turns of
+// loads where that is possible; with the smallest if there is none.
+PersistentPlan fitted_plan(PersistentPlan plan, const PersistentTask& task, size_t shared_bytes);
 
 // Words, of two bf16 or one f32, that the blocks exchange in one step.
 inline int64_t persistent_step_words(const PersistentPlan& plan, int64_t B) {

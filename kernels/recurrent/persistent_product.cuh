@@ -20,14 +20,13 @@ struct Product {
   using Element = typename P::Element;
   static constexpr int kWide = kWide16<P>;
   static constexpr bool kThreeProducts = std::is_same_v<P, F32Product>;
-  static constexpr int kInRegisters = register_blocks(M, kThreeProducts);
-  static constexpr int kWordsAtOnce = 6;  // 16-byte loads under way per thread
+  static constexpr int kInRegisters = register_blocks(M, kThreeProducts, N);
   // An mma waits for the one before it on the same sums: with few tiles, two sets of sums.
   static constexpr int kChains = N == 1 || M * N < 4 ? 2 : 1;
 
   uint32_t held[kInRegisters][M][8];  // of the first unit group
   uint32_t* matrix;                   // the rest; every thread reads only what it wrote
-  uint32_t* staged;                   // [k_blocks,N,32] x 16 bytes; likewise
+  uint32_t* staged;                   // [staged_blocks,N,32] x 16 bytes; likewise
   float* partial;                     // [unit_groups,M,N,warps] fragments
   int warp, lane, g, t;               // thread 4g + t of its warp
   int blocks_here, held_here;         // of K: warp, warp + 8, ...; the first of them in `held`
@@ -42,7 +41,7 @@ struct Product {
         held_here(l.held < blocks_here ? l.held : blocks_here) {
     const int kept = l.unit_groups * l.k_blocks - l.held_blocks;
     matrix = gpu::carve<uint32_t>(raw, size_t(kept) * M * (kPieceBytes / 4));
-    staged = gpu::carve<uint32_t>(raw, size_t(l.k_blocks) * N * gpu::kWarp * 4);
+    staged = gpu::carve<uint32_t>(raw, size_t(l.staged_blocks) * N * gpu::kWarp * 4);
     partial =
         gpu::carve<float>(raw, size_t(l.unit_groups) * M * N * l.summed_warps * gpu::kWarp * 4);
   }
@@ -78,17 +77,20 @@ struct Product {
     }
   }
 
-  // Stages the numbers of the lanes from first_lane on, once they have come: entry `step` - 1.
+  // Stages the numbers of the lanes from first_lane on, once they have come: of entry `step` - 1 the
+  // piece of K that begins at the warp's block `first`.
   GPU_DEVICE void gather(const PersistentLayout& l, const BlockShare& share, int first_lane,
-                         int step) {
-    constexpr int kDeep = kWordsAtOnce / N;
+                         int step, int first) {
+    constexpr int kDeep = kLoadsAtOnce / N;
     const int lane_stride = kTileLanes * kBlockWords, block_stride = kWarps * l.B * kBlockWords;
-    const uint32_t* from =
-        l.entry(step - 1) + (int64_t(warp) * l.B + first_lane + g) * kBlockWords + 4 * t;
+    const int end = end_of(l, first);
+    const uint32_t* from = l.entry(step - 1) +
+                           (int64_t(warp + first * kWarps) * l.B + first_lane + g) * kBlockWords +
+                           4 * t;
 #pragma unroll 1
-    for (int j0 = 0; j0 < blocks_here; j0 += kDeep, from += int64_t(kDeep) * block_stride) {
+    for (int j0 = first; j0 < end; j0 += kDeep, from += int64_t(kDeep) * block_stride) {
       const auto comes = [&](int j, int n) {  // numbers beyond K and lanes beyond B do not exist
-        return j0 + j < blocks_here && column(j0 + j) < l.K &&
+        return j0 + j < end && column(j0 + j) < l.K &&
                first_lane + n * kTileLanes + g < share.lane_end;
       };
       Words w[kDeep][N];
@@ -130,55 +132,56 @@ struct Product {
       for (int j = 0; j < kDeep; ++j) {
 #pragma unroll
         for (int n = 0; n < N; ++n)
-          if (j0 + j < blocks_here) stage(j0 + j, n, w[j][n]);
+          if (j0 + j < end) stage(j0 + j - first, n, w[j][n]);
       }
     }
   }
-  // Stages the carried-in state: number k of lane b is state(b, k).
-  GPU_DEVICE void gather_carried_in(const PersistentLayout& l, const BlockShare& share,
-                                    int first_lane, View<Element, 2> state) {
+  // Stages the numbers of the first step, which the caller gives: number k of lane b is
+  // state(b, k).
+  GPU_DEVICE void gather_first(const PersistentLayout& l, const BlockShare& share, int first_lane,
+                               const View<const Element, 2>& state, int first) {
+    gather_rows(l, share, first_lane, first,
+                [&](int b, int k) { return row_of(state.row(b), k, l.H, false); });
+  }
+  // Stages what nobody sends: numbers(b, k) is k..k+kWide-1 of lane b.
+  template <class Numbers>
+  GPU_DEVICE void gather_rows(const PersistentLayout& l, const BlockShare& share, int first_lane,
+                              int first, const Numbers& numbers) {
+    const int end = end_of(l, first);
 #pragma unroll 1
-    for (int j = 0; j < blocks_here; ++j) {
+    for (int j = first; j < end; ++j) {
 #pragma unroll 1
       for (int n = 0; n < N; ++n) {
         const int b = first_lane + n * kTileLanes + g;
-        Words w{};
-        if (b < share.lane_end) w = row_of(state.row(b), column(j), l.H, false);
-        stage(j, n, w);
+        stage(j - first, n, b < share.lane_end ? numbers(b, column(j)) : Words{});
       }
     }
   }
 
-  // The staged numbers times the matrix, this warp's part of K, into `partial`: in some step. All
-  // threads of the block call it, and a barrier follows before sums are read.
-  GPU_DEVICE void multiply(const PersistentLayout& l, int step) {
+  // The numbers times the matrix, this warp's part of K, into `partial`: in some step. fetch(first)
+  // stages the piece of K that begins at the warp's block `first`; every thread multiplies what it
+  // has staged itself. All threads of the block call it, and a barrier follows before sums are read.
+  template <class Fetch>
+  GPU_DEVICE void multiply(const PersistentLayout& l, int step, const Fetch& fetch) {
 #pragma unroll 1
-    for (int u = 0; u < l.unit_groups; ++u) {
-      Sums sum{};
-      if (u == 0) {
-#pragma unroll
-        for (int j = 0; j < kInRegisters; ++j)
-          if (j < held_here) multiply_held(sum, j, l.zero * uint32_t(step));
-      }
+    for (int first = 0; first < l.warp_blocks; first += l.piece) {
+      fetch(first);
+      const int end = end_of(l, first), held_end = end < held_here ? end : held_here;
 #pragma unroll 1
-      for (int j = u == 0 ? held_here : 0; j < blocks_here; ++j) multiply_kept(l, sum, u, j);
-      // The partial sums of the last step, or of the last chunk of lanes, have been read by now.
-      if (u == 0) gpu::sync_threads();
-      if (warp >= l.summed_warps) continue;
+      for (int u = 0; u < l.unit_groups; ++u) {
+        Sums sum{};
+        if (u == 0) {
 #pragma unroll
-      for (int m = 0; m < M; ++m) {
-#pragma unroll
-        for (int n = 0; n < N; ++n) {
-          gpu::Vec<float, 4> v;
-          // The two units of a lane next to each other.
-          constexpr int kFrom[4] = {0, 2, 1, 3};
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            v[e] = sum.v[0][m][n][kFrom[e]];
-            if (kChains == 2) v[e] += sum.v[kChains - 1][m][n][kFrom[e]];
-          }
-          gpu::store_vec(fragment(l, u, m, n, warp) + lane * 4, v);
+          for (int j = 0; j < kInRegisters; ++j)
+            if (j >= first && j < held_end)
+              multiply_held(sum, j, j - first, l.zero * uint32_t(step));
         }
+#pragma unroll 1
+        for (int j = u == 0 && first < held_here ? held_here : first; j < end; ++j)
+          multiply_kept(l, sum, u, j, j - first);
+        // The partial sums of the last step, or of the last chunk of lanes, have been read by now.
+        if (u == 0 && first == 0) gpu::sync_threads();
+        if (warp < l.summed_warps) store_sums(l, sum, u, first > 0);
       }
     }
   }
@@ -222,6 +225,10 @@ struct Product {
   }
 
  private:
+  // Where the piece ends that begins at the warp's block `first`.
+  GPU_DEVICE int end_of(const PersistentLayout& l, int first) const {
+    return first + l.piece < blocks_here ? first + l.piece : blocks_here;
+  }
   // First of this thread's columns of its j-th block of K.
   GPU_DEVICE int column(int j) const { return (warp + j * kWarps) * kBlockK<P> + kWide * t; }
   GPU_DEVICE uint32_t* piece(const PersistentLayout& l, int u, int j, int m, int half) const {
@@ -245,6 +252,27 @@ struct Product {
   struct Sums {
     float v[kChains][M][N][4];
   };
+  // Number e of a thread's four in `partial`, where the two units of a lane are next to each other,
+  // among those of an mma.
+  static constexpr int swapped(int e) { return e % 2 * 2 + e / 2; }
+  // `more`: adds to what is there.
+  GPU_DEVICE void store_sums(const PersistentLayout& l, const Sums& sum, int u, bool more) const {
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+#pragma unroll
+      for (int n = 0; n < N; ++n) {
+        float* const to = fragment(l, u, m, n, warp) + lane * 4;
+        gpu::Vec<float, 4> v{};
+        if (more) v = gpu::load_vec<4>(to);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          v[e] += sum.v[0][m][n][swapped(e)];
+          if (kChains == 2) v[e] += sum.v[kChains - 1][m][n][swapped(e)];
+        }
+        gpu::store_vec(to, v);
+      }
+    }
+  }
   // A block of K is two mma for every tile of rows and of lanes, one on each half of `rows` and of
   // `numbers`.
   static GPU_DEVICE void multiply_half(Sums& sum, int half, int m, int n, const uint32_t (&rows)[8],
@@ -268,10 +296,10 @@ struct Product {
   }
   // True f32 splits a row once for all tiles of lanes. What is split never changes, so a compiler
   // would do it once for all steps and find no registers for the halves; `zero` is new in each.
-  GPU_DEVICE void multiply_held(Sums& sum, int j, uint32_t zero) const {
+  GPU_DEVICE void multiply_held(Sums& sum, int j, int staged_j, uint32_t zero) const {
     if constexpr (kThreeProducts) {
       Words numbers[N];
-      load_staged(j, numbers);
+      load_staged(staged_j, numbers);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         uint32_t rows[8];
@@ -282,7 +310,7 @@ struct Product {
     } else {
 #pragma unroll
       for (int n = 0; n < N; ++n) {
-        const Words numbers = gpu::load_vec<4>(staged_words(j, n));
+        const Words numbers = gpu::load_vec<4>(staged_words(staged_j, n));
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
 #pragma unroll
@@ -292,9 +320,10 @@ struct Product {
     }
   }
   // One tile of rows at a time, since there are no registers for more.
-  GPU_DEVICE void multiply_kept(const PersistentLayout& l, Sums& sum, int u, int j) const {
+  GPU_DEVICE void multiply_kept(const PersistentLayout& l, Sums& sum, int u, int j,
+                                int staged_j) const {
     Words numbers[N];
-    load_staged(j, numbers);
+    load_staged(staged_j, numbers);
 #pragma unroll
     for (int m = 0; m < M; ++m) {
       const Words first = gpu::load_vec<4>(piece(l, u, j, m, 0));

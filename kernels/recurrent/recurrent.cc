@@ -39,8 +39,10 @@ Dims dims_of(const char* op, Cell cell, const View3& h) {
   return d;
 }
 
-void check_scratch(const char* op, const Exec& exec, Cell cell, const Dims& d, const Scratch& s) {
-  const size_t needed = recurrent_scratch_bytes(exec, cell, d.act, int(d.T), int(d.B), int(d.H));
+void check_scratch(const char* op, const Exec& exec, Cell cell, const Dims& d, const LoopNorm& norm,
+                   const Scratch& s) {
+  const size_t needed =
+      recurrent_scratch_bytes(exec, cell, d.act, int(d.T), int(d.B), int(d.H), bool(norm));
   if (s.bytes < needed)
     throw Error(std::string(op) + ": scratch is " + std::to_string(s.bytes) +
                 " bytes, expected recurrent_scratch_bytes = " + std::to_string(needed));
@@ -66,10 +68,29 @@ void check_noise(const char* op, const Dims& d, const StateNoise& n) {
   if (n.draws()) check_shape(op, "noise.key.counter", n.key.counter, "[2]", {2}, DType::u64);
 }
 
+// `kept`: with what backward reads.
+void check_norm(const char* op, Cell cell, const Dims& d, const LoopNorm& n, bool kept) {
+  if (!n) return;
+  if (!(n.eps > 0))
+    throw Error(std::string(op) + ": norm.eps is " + std::to_string(n.eps) + ", expected above 0");
+  check_shape(op, "norm.g_R", n.g_R, "[GH]", {d.GH}, d.acc);
+  if (kept) {
+    const int64_t K = norm_groups(cell);
+    check_shape(op, "norm.Rh_hat", n.Rh_hat, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+    check_shape(op, "norm.Rh_rstd", n.Rh_rstd, "[T,K,B]", {d.T, K, d.B}, d.acc);
+  }
+  if (d.cell.states == 1) return;
+  check_shape(op, "norm.g_c", n.g_c, "[H]", {d.H}, d.acc);
+  check_shape(op, "norm.b_c", n.b_c, "[H]", {d.H}, d.acc);
+  if (!kept) return;
+  check_shape(op, "norm.c_hat", n.c_hat, "[T,B,H]", {d.T, d.B, d.H}, d.act);
+  check_shape(op, "norm.c_rstd", n.c_rstd, "[T,B]", {d.T, d.B}, d.acc);
+}
+
 // The schedule that `a` asks for, or the one chosen for it.
 template <class Args>
 Schedule schedule_for(const Exec& exec, const Args& a, const Dims& d) {
-  return choose_schedule(exec, a.schedule, a.cell, d.act, d.T, d.B, d.H, a.noise.any()).schedule;
+  return choose_schedule(exec, a.schedule, a.cell, d.act, d.T, d.B, d.H, bool(a.norm)).schedule;
 }
 
 // Runs the pass in its schedule. Members of Passes: the bodies of one pass, and of two at once.
@@ -114,10 +135,11 @@ Dims checked(const Exec& exec, const RecurrentForward& a) {
   check_optional(op, "b_R", a.b_R, "[GH]", {d.GH}, d.acc);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
   check_noise(op, d, a.noise);
+  check_norm(op, a.cell, d, a.norm, bool(a.norm.Rh_hat));
   if (a.noise.masks_h()) check_shape(op, "h_in", a.h_in, "[T,B,H]", {d.T, d.B, d.H}, d.act);
-  if (needs_fresh(a.cell, a.noise))
+  if (needs_fresh(a.cell, a.noise, bool(a.norm)))
     check_optional(op, "fresh", a.fresh, "[T,B,H]", {d.T, d.B, d.H}, d.acc);
-  check_scratch(op, exec, a.cell, d, a.scratch);
+  check_scratch(op, exec, a.cell, d, a.norm, a.scratch);
   return d;
 }
 
@@ -125,16 +147,20 @@ Dims checked(const Exec& exec, const RecurrentBackward& a) {
   const char* op = "recurrent_backward";
   const Dims d = dims_of(op, a.cell, a.h);
   check_shape(op, "dWx", a.dWx, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
-  if (d.cell.split) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  if (d.cell.split || a.norm) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  check_norm(op, a.cell, d, a.norm, true);
+  if (a.norm && d.cell.split) check_shape(op, "dN", a.dN, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  if (a.norm && d.cell.states == 2)
+    check_shape(op, "dn_c", a.dn_c, "[T,B,H]", {d.T, d.B, d.H}, d.act);
   check_shape(op, "dh", a.dh, "[T,B,H]", {d.T, d.B, d.H}, d.act);
   check_state_c(op, d, a.c);
   if (d.SH > 0) check_shape(op, "saved", a.saved, "[T,B,SH]", {d.T, d.B, d.SH}, d.act);
   check_shape(op, "R", a.R, "[GH,H]", {d.GH, d.H}, d.act);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
   check_noise(op, d, a.noise);
-  if (needs_fresh(a.cell, a.noise))
+  if (needs_fresh(a.cell, a.noise, bool(a.norm)))
     check_shape(op, "fresh", a.fresh, "[T,B,H]", {d.T, d.B, d.H}, d.acc);
-  check_scratch(op, exec, a.cell, d, a.scratch);
+  check_scratch(op, exec, a.cell, d, a.norm, a.scratch);
   return d;
 }
 
@@ -180,13 +206,14 @@ void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients
   const char* op = "recurrent_weight_gradients";
   const Dims d = dims_of(op, a.cell, a.h);
   check_shape(op, "dWx", a.dWx, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
-  if (d.cell.split) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  if (d.cell.split || a.dRh) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
+  check_optional(op, "dN", a.dN, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
   check_shape(op, "dR", a.dR, "[GH,H]", {d.GH, d.H}, d.acc);
   check_optional(op, "db_W", a.db_W, "[GH]", {d.GH}, d.acc);
   check_optional(op, "db_R", a.db_R, "[GH]", {d.GH}, d.acc);
   check_optional(op, "h_in", a.h_in, "[T,B,H]", {d.T, d.B, d.H}, d.act);
 
-  const View3& dRh = d.cell.split ? a.dRh : a.dWx;
+  const View3& dRh = a.dRh ? a.dRh : a.dWx;
   const View3 h_tm1 = a.h_in ? a.h_in : a.h.slice(a.reverse ? 1 : 0, d.T);
   gemm(exec, {.C = a.dR,
               .A = dRh.matrix(),
@@ -194,14 +221,17 @@ void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients
               .transpose_A = Transpose::yes,
               .beta = beta_of(a.to_dR)});
   if (a.db_W) column_sum(exec, {.sum = a.db_W, .x = a.dWx.matrix(), .to_sum = a.to_db_W});
-  if (a.db_R) column_sum(exec, {.sum = a.db_R, .x = dRh.matrix(), .to_sum = a.to_db_R});
+  if (a.db_R)
+    column_sum(exec, {.sum = a.db_R, .x = (a.dN ? a.dN : dRh).matrix(), .to_sum = a.to_db_R});
 }
 
-size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H) {
+size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H,
+                               bool normalised) {
   // A measuring run on behalf of CUDA carries its BLAS handle.
   const bool on_cuda = exec.kind == DeviceKind::cuda || exec.blas != nullptr;
-  const size_t common = recurrent_scratch(nullptr, cell, act, B, H).bytes;
+  const size_t common = recurrent_scratch(nullptr, cell, act, B, H, normalised).bytes;
   if (!on_cuda) return common + cpu::recurrent_packed_bytes(exec, cell, act, T, B, H);
+  if (normalised) return common;
   return std::max(
       {common, step_scratch_bytes(cell, act, B, H), persistent_scratch_bytes(cell, act, T, B, H)});
 }

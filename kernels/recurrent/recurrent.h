@@ -11,7 +11,8 @@
 // With lengths, a lane b holds lengths[b] valid steps: at t >= lengths[b] its state is copied
 // through and its gates get no gradient, so in reverse a lane starts at its own last step.
 //
-// Between the steps: resets, zoneout and recurrent dropout, loop_noise.h.
+// Between the steps: resets, zoneout and recurrent dropout, loop_noise.h. Within them: layer
+// normalisation of R h and c, loop_norm.h.
 //
 // Schedules: the CPU loop (reference), and on CUDA those of schedule.h; a schedule that is named and
 // cannot run is a usage Error. Cells: kernels/cells. Truncated BPTT as in Williams & Peng 1990.
@@ -23,6 +24,7 @@
 #include "kernels/base/view.h"
 #include "kernels/cells/cells.h"
 #include "kernels/recurrent/loop_noise.h"
+#include "kernels/recurrent/loop_norm.h"
 #include "kernels/recurrent/schedule.h"
 
 namespace unroll {
@@ -43,6 +45,7 @@ struct RecurrentForward {
   View1 b_R{};      // [G*H]      acc; may be left out
   View1 lengths{};  // [B]      i32, 0..T; may be left out
   StateNoise noise{};
+  LoopNorm norm{};
   Scratch scratch;  // recurrent_scratch_bytes
 };
 void recurrent_forward(const Exec& exec, const RecurrentForward& args);
@@ -52,16 +55,20 @@ struct RecurrentBackward {
   Cell cell;
   Schedule schedule = Schedule::automatic;
   bool reverse = false;
-  View3 dWx;           // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
-  View3 dRh{};         // [T,B,G*H]  act; out: gradient of R h + b_R; only if the cell is split
-  View3 dh;            // [T,B,H]    act; in: gradient of the outputs, step t in entry t
-  View3 h;             // [T+1,B,H]  act; as forward left it
-  View3 c{};           // [T+1,B,H]  acc; as forward left it
-  View3 saved{};       // [T,B,S*H]  act
-  View3 fresh{};       // [T,B,H]    acc; as forward left it
-  View2 R;             // [G*H,H]    act
-  View1 lengths{};     // [B]      i32; may be left out
+  View3 dWx;        // [T,B,G*H]  act; out: gradient of the pre-activations Wx + b_W
+  View3 dRh{};      // [T,B,G*H]  act; out: gradient of R h; only if the cell is split or normalised
+  View3 dN{};       // [T,B,G*H]  act; out: gradient of LN(R h); only if split and normalised, where
+                    //            dWx is not the same
+  View3 dn_c{};     // [T,B,H]    act; out: gradient of LN(c); only if normalised
+  View3 dh;         // [T,B,H]    act; in: gradient of the outputs, step t in entry t
+  View3 h;          // [T+1,B,H]  act; as forward left it
+  View3 c{};        // [T+1,B,H]  acc; as forward left it
+  View3 saved{};    // [T,B,S*H]  act
+  View3 fresh{};    // [T,B,H]    acc; as forward left it
+  View2 R;          // [G*H,H]    act
+  View1 lengths{};  // [B]      i32; may be left out
   StateNoise noise{};  // as in forward
+  LoopNorm norm{};     // as forward left it
   Scratch scratch;     // recurrent_scratch_bytes
 };
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
@@ -76,13 +83,16 @@ void recurrent_backward_pair(const Exec& exec, const RecurrentBackward& first,
 
 // Whether forward must keep the last state of the cell (h, or c where there is one) as it was
 // before zoneout: backward reads it, and a unit that kept its old state has lost it.
-inline bool needs_fresh(Cell cell, const StateNoise& noise) {
+inline bool needs_fresh(Cell cell, const StateNoise& noise, bool normalised = false) {
+  // LN(c) is kept whole.
+  if (normalised && info_of(cell).states == 2) return false;
   return (info_of(cell).states == 2 ? noise.zoneout_c : noise.zoneout_h) > 0;
 }
 
 // After recurrent_backward: dR = dRh^T h_tm1 over all steps, one product, and the bias gradients,
 // column sums in a fixed order; where noise masks h_tm1, of what forward left in h_in. dW and dx
-// are plain products of the caller. dRh is dWx for cells not split.
+// are plain products of the caller, and so are the gradients of gains and of b_c, of dN, dn_c and
+// what is normalised (layer_norm_gain_gradient, column_sum).
 struct RecurrentWeightGradients {
   Cell cell;
   bool reverse = false;
@@ -92,18 +102,22 @@ struct RecurrentWeightGradients {
   Accumulate to_dR = Accumulate::overwrite, to_db_W = Accumulate::overwrite,
              to_db_R = Accumulate::overwrite;
   View3 dWx;     // [T,B,G*H]  act
-  View3 dRh;     // [T,B,G*H]  act
+  View3 dRh{};   // [T,B,G*H]  act; left out: dWx
+  View3 dN{};    // [T,B,G*H]  act; left out: dRh
   View3 h;       // [T+1,B,H]  act
   View3 h_in{};  // [T,B,H]  act; as forward left it; only if noise.masks_h()
 };
 void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients& args);
 
 // Scratch of either pass in any schedule; act as in the views.
-size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H);
+size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H,
+                               bool normalised = false);
 
 namespace cpu {
 void recurrent_forward(const Exec& exec, const RecurrentForward& args);
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
+void normed_forward_step(const RecurrentForward& args, const View2& Rh, int64_t i);
+void normed_backward_step(const RecurrentBackward& args, const View2& from_R, int64_t i);
 }  // namespace cpu
 namespace cuda {
 // What R multiplies in the first step that runs: the carried-in h, or where noise masks it the
@@ -111,6 +125,11 @@ namespace cuda {
 View2 first_input(const Exec& exec, const RecurrentForward& args);
 void alternating_forward(const Exec& exec, const RecurrentForward& args);
 void alternating_backward(const Exec& exec, const RecurrentBackward& args);
+// Step i of a layer with layer normalisation, all but its product (loop_norm_step.h).
+void normed_forward_step(const Exec& exec, const RecurrentForward& args, const View2& Rh,
+                         int64_t i);
+void normed_backward_step(const Exec& exec, const RecurrentBackward& args, const View2& from_R,
+                          int64_t i);
 }  // namespace cuda
 
 }  // namespace unroll

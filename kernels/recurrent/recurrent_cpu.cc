@@ -140,7 +140,8 @@ void forward(const Exec& exec, const RecurrentForward& a) {
   const Walk walk{h.n[0] - 1, a.reverse};
   const int64_t B = h.n[1], H = h.n[2], GH = C::gates * H;
   const Valid valid{static_cast<const int32_t*>(a.lengths.data)};
-  const RecurrentScratch scratch = recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H);
+  const RecurrentScratch scratch =
+      recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H, bool(a.norm));
   T* const zeros = static_cast<T*>(scratch.zeros);
   std::fill_n(zeros, GH, T(0));
   const T* const b_W = or_else<T>(a.b_W, zeros);
@@ -174,6 +175,10 @@ void forward(const Exec& exec, const RecurrentForward& a) {
       if (packed) packed->multiply(Rh, static_cast<const float*>(x.data));
     }
     if (!packed) cpu::gemm(exec, {.C = Rh_view, .A = x, .B = a.R, .transpose_B = Transpose::yes});
+    if (a.norm) {
+      normed_forward_step(a, Rh_view, k);
+      continue;
+    }
     for_lanes_and_units(B, H, [&](int64_t b, int64_t first, int64_t last) {
       const bool starts = valid(t, b) && noise.starts(t, b);
       const T* const h_tm1 = starts ? zeros : &h(before, b, 0);
@@ -219,7 +224,8 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
   const Walk walk{h.n[0] - 1, a.reverse};
   const int64_t B = h.n[1], H = h.n[2];
   const Valid valid{static_cast<const int32_t*>(a.lengths.data)};
-  const RecurrentScratch scratch = recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H);
+  const RecurrentScratch scratch =
+      recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H, bool(a.norm));
   T* const dh = static_cast<T*>(scratch.dh);
   T* const dc = static_cast<T*>(scratch.dc);
   std::fill_n(dh, B * H, T(0));
@@ -234,7 +240,7 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
 
   for (int64_t k = walk.T - 1; k >= 0; --k) {
     const int64_t t = walk.step(k), before = walk.slot_before(t), after = walk.slot_after(t);
-    for_lanes_and_units(B, H, [&](int64_t b, int64_t first, int64_t last) {
+    const auto one_step = [&](int64_t b, int64_t first, int64_t last) {
       const T* const dh_t = &dh_out(t, b, 0);
       T* const dWx_t = &dWx(t, b, 0);
       T* const dRh_t = C::split ? &dRh(t, b, 0) : nullptr;
@@ -285,11 +291,15 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
         lane.dh[u] = starts ? T(0) : lane.dh[u] + past_h[u - first];
         lane.dc[u] = starts ? T(0) : lane.dc[u] + past_c[u - first];
       }
-    });
+    };
+    if (a.norm)
+      normed_backward_step(a, masked ? product : View2{}, walk.T - 1 - k);
+    else
+      for_lanes_and_units(B, H, one_step);
     // Nobody asks for the gradient of the carried-in state.
     if (k > 0)
       cpu::gemm(exec, {.C = product,
-                       .A = (C::split ? a.dRh : a.dWx).at(t),
+                       .A = (C::split || a.norm ? a.dRh : a.dWx).at(t),
                        .B = a.R,
                        .beta = masked ? 0.0 : 1.0});
   }

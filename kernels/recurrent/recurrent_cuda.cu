@@ -1,6 +1,7 @@
 // The alternating schedule: per step one product on the recurrent matrix and one kernel that does
 // everything else, a thread to each unit of each lane. Meant to be captured in a graph, where the
-// launches of a step cost little.
+// launches of a step cost little. With layer normalisation that kernel has a block to each lane
+// instead: loop_norm_cuda.cu.
 //
 //   forward, step t     Rh = h_tm1 R^T           then   s_t = cell(Wx_t + b_W, Rh + b_R, s_tm1)
 //   backward, step t    dWx_t, dRh_t from dh_t   then   dh_tm1 += dRh_t R
@@ -75,7 +76,8 @@ gpu::Launch unit_launch(int64_t B, int64_t H) {
 template <class C, class T>
 void forward_all(const Exec& exec, const RecurrentForward& a) {
   const int64_t T_steps = a.Wx.n[0], B = a.Wx.n[1], GH = a.Wx.n[2], H = a.h.n[2];
-  const RecurrentScratch scratch = recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H);
+  const RecurrentScratch scratch =
+      recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H, bool(a.norm));
   const View2 Rh = view_of(scratch.Rh, DType::f32, B, GH);
   View2 x = first_input(exec, a);
   for (int64_t i = 0; i < T_steps; ++i) {
@@ -84,27 +86,34 @@ void forward_all(const Exec& exec, const RecurrentForward& a) {
       x = a.noise.masks_h() ? a.h_in.at(a.reverse ? before - 1 : before) : a.h.at(before);
     }
     cuda::gemm(exec, {.C = Rh, .A = x, .B = a.R, .transpose_B = Transpose::yes});
-    gpu::launch(forward_kernel<C, T>, unit_launch(B, H), exec.stream, forward_step<C, T>(a, i),
-                Rh.as<const float>());
+    if (a.norm)
+      normed_forward_step(exec, a, Rh, i);
+    else
+      gpu::launch(forward_kernel<C, T>, unit_launch(B, H), exec.stream, forward_step<C, T>(a, i),
+                  Rh.as<const float>());
   }
 }
 
 template <class C, class T>
 void backward_all(const Exec& exec, const RecurrentBackward& a) {
   const int64_t T_steps = a.dh.n[0], B = a.dh.n[1], H = a.dh.n[2];
-  const RecurrentScratch scratch = recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H);
+  const RecurrentScratch scratch =
+      recurrent_scratch(a.scratch.data, a.cell, a.h.dtype, B, H, bool(a.norm));
   const View2 carried_h = view_of(scratch.dh, DType::f32, B, H);
   const View2 carried_c = view_of(scratch.dc, DType::f32, B, H);
   const bool masked = a.noise.masks_h();
   const View2 from_R = masked ? view_of(scratch.Rh, DType::f32, B, H) : View2{};
   for (int64_t i = 0; i < T_steps; ++i) {
-    gpu::launch(backward_kernel<C, T>, unit_launch(B, H), exec.stream,
-                backward_step<C, T>(a, carried_h, carried_c, i), from_R.as<const float>());
+    if (a.norm)
+      normed_backward_step(exec, a, from_R, i);
+    else
+      gpu::launch(backward_kernel<C, T>, unit_launch(B, H), exec.stream,
+                  backward_step<C, T>(a, carried_h, carried_c, i), from_R.as<const float>());
     const int64_t t = a.reverse ? i : T_steps - 1 - i;
     // The gradient of the carried-in state is nobody's.
     if (i + 1 < T_steps)
       cuda::gemm(exec, {.C = masked ? from_R : carried_h,
-                        .A = (C::split ? a.dRh : a.dWx).at(t),
+                        .A = (C::split || a.norm ? a.dRh : a.dWx).at(t),
                         .B = a.R,
                         .beta = masked ? 0.0 : 1.0});
   }

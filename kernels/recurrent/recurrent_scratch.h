@@ -8,15 +8,19 @@
 namespace unroll {
 
 struct RecurrentScratch {
-  void* Rh;      // [B,GH]  forward: R h_tm1 of one step
-  void* dh;      // [B,H]   backward: gradient of h_tm1 on its way to the step before
-  void* dc;      // [B,H]   backward: gradient of c_tm1 likewise
-  void* zeros;   // [GH]    CPU forward: stands in for a bias that was left out
-  void* rest;    // where a schedule's own needs begin
-  size_t bytes;  // of the parts above
+  void* Rh;     // [B,GH]  forward: R h_tm1 of one step
+  void* dh;     // [B,H]   backward: gradient of h_tm1 on its way to the step before;
+                //         normalised forward: output gates of one step
+  void* dc;     // [B,H]   backward: gradient of c_tm1 likewise; normalised forward: c of one step
+  void* zeros;  // [GH]    CPU forward: stands in for a bias that was left out
+  void* scaled_N;  // [B,GH]  normalised backward: g_R times the gradient of LN(R h_tm1) of one step
+  void* scaled_n;  // [B,H]   normalised backward: g_c times that of LN(c)
+  void* rest;      // where a schedule's own needs begin
+  size_t bytes;    // of the parts above
 };
 
-inline RecurrentScratch recurrent_scratch(void* base, Cell cell, DType act, int64_t B, int64_t H) {
+inline RecurrentScratch recurrent_scratch(void* base, Cell cell, DType act, int64_t B, int64_t H,
+                                          bool normalised = false) {
   const int64_t GH = info_of(cell).gates * H;
   RecurrentScratch s{};
   const auto take = [&](int64_t elements) {
@@ -28,6 +32,10 @@ inline RecurrentScratch recurrent_scratch(void* base, Cell cell, DType act, int6
   s.dh = take(B * H);
   s.dc = take(B * H);
   s.zeros = take(GH);
+  if (normalised) {
+    s.scaled_N = take(B * GH);
+    s.scaled_n = take(B * H);
+  }
   s.rest = take(0);
   return s;
 }

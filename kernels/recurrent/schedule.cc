@@ -15,11 +15,13 @@ constexpr const char* kNames[] = {"auto", "persistent", "step", "alternating"};
 
 // Why the schedule cannot run here; empty where it can.
 std::string obstacle(const Exec& exec, Schedule schedule, Cell cell, DType act, int64_t T,
-                     int64_t B, int64_t H, bool noise) {
+                     int64_t B, int64_t H, bool normalised) {
+  if (normalised && schedule != Schedule::alternating)
+    return "layer normalisation needs the sums over a lane's units within one block, and this "
+           "schedule spreads a lane over many";
   if constexpr (kBuiltWithCuda) {
     if (schedule == Schedule::persistent)
-      return noise ? "it knows nothing of resets, zoneout and recurrent dropout"
-                   : cuda::persistent_obstacle(exec, cell, act, T, B, H);
+      return cuda::persistent_obstacle(exec, cell, act, T, B, H);
   }
   return "";
 }
@@ -42,7 +44,7 @@ Schedule schedule_of(const std::string& name) {
 }
 
 ScheduleChoice choose_schedule(const Exec& exec, Schedule asked, Cell cell, DType act, int64_t T,
-                               int64_t B, int64_t H, bool noise) {
+                               int64_t B, int64_t H, bool normalised) {
   // A measuring run on behalf of CUDA carries its BLAS handle.
   const bool on_cuda = exec.kind == DeviceKind::cuda || exec.blas != nullptr;
   if (!on_cuda) {
@@ -53,7 +55,7 @@ ScheduleChoice choose_schedule(const Exec& exec, Schedule asked, Cell cell, DTyp
     return {Schedule::automatic, "the CPU has one loop"};
   }
   if (asked != Schedule::automatic) {
-    const std::string why_not = obstacle(exec, asked, cell, act, T, B, H, noise);
+    const std::string why_not = obstacle(exec, asked, cell, act, T, B, H, normalised);
     if (!why_not.empty())
       throw Error(ErrorKind::usage, std::string("schedule \"") + name_of(asked) + "\" cannot run " +
                                         info_of(cell).name + " with T " + std::to_string(T) +
@@ -69,7 +71,7 @@ ScheduleChoice choose_schedule(const Exec& exec, Schedule asked, Cell cell, DTyp
   double best_us = 0;
   std::string others;
   for (const Schedule s : {Schedule::persistent, Schedule::step, Schedule::alternating}) {
-    const std::string why_not = obstacle(exec, s, cell, act, T, B, H, noise);
+    const std::string why_not = obstacle(exec, s, cell, act, T, B, H, normalised);
     const StepTime time = predict(s, shape, device);
     if (why_not.empty() && (best_us == 0 || time.both() < best_us)) {
       best.schedule = s;

@@ -31,9 +31,9 @@ struct ScheduleChoice {
 
 // The schedule of both passes over a layer: the one asked for, or for Schedule::automatic the one
 // that is predicted to be fastest among those that can run (planner.h). Throws a usage Error that
-// says why where the one asked for cannot run; nothing else is ever run in its place. `noise`: with
-// resets, zoneout or recurrent dropout (loop_noise.h).
+// says why where the one asked for cannot run; nothing else is ever run in its place.
+// `normalised`: with layer normalisation (loop_norm.h).
 ScheduleChoice choose_schedule(const Exec& exec, Schedule asked, Cell cell, DType act, int64_t T,
-                               int64_t B, int64_t H, bool noise = false);
+                               int64_t B, int64_t H, bool normalised = false);
 
 }  // namespace unroll

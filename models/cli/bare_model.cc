@@ -86,6 +86,7 @@ Config infer_config(const ModelFile& file, const std::string& cell) {
   if (file.has(name("weight_hh", 0) + "_reverse") || file.has(name("weight_hr", 0)))
     refuse(file, "holds a bidirectional or projected network, which is no language model here");
   c.biases = file.has(name("bias_hh", 0)) ? 2 : 1;
+  c.layer_norm = file.has(name("gain_hh", 0));
   if (file.has("prior.weight")) c.mixtures = matrix(file, "prior.weight")[0];
   c.tied = !file.file().find("decoder.weight") && !file.has("decoder.head.weight");
   infer_softmax(file, &c);

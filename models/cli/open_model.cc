@@ -59,8 +59,10 @@ class NeuralModel final : public OpenModel {
     if (config_.softmax == "auto") config_.softmax = "full";  // of a file that does not say
     // How the training run walked through time is no property of its model.
     const std::string schedule = std::exchange(config_.schedule, "auto");
+    const std::string wavefront = std::exchange(config_.wavefront, "auto");
     model_ = make_model(config_, vocab_, params_);
     config_.schedule = schedule;
+    config_.wavefront = wavefront;
     require_weights(device_, params_, arithmetic_.act, 0);
     params_.materialize(backend_, arithmetic_.act, 0);
     load_weights(file_, backend_, params_, config_.cell);

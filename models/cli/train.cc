@@ -51,7 +51,8 @@ constexpr const char* kResumable[] = {"epochs",
                                       "threads",
                                       "eager",
                                       "logits_memory",
-                                      "schedule"};
+                                      "schedule",
+                                      "wavefront"};
 
 std::string read_text(const std::string& path, const std::string& flag) {
   std::ifstream in(path, std::ios::binary);
@@ -114,6 +115,14 @@ void describe_run(Terminal& terminal, const Config& config, const Texts& texts, 
                            config.hidden, config.cell, config.emb, config.tied ? ", tied" : "",
                            human_count(double(params.parameters()))));
   terminal.say("softmax   " + softmax);
+  Config one_chunk = config;
+  one_chunk.accum = 1;
+  if (!config.tied && !params.row_param() && keeps_row_gradient(one_chunk, vocab.size()))
+    terminal.say(
+        fmt::format("gradient  of word vectors whole, {}: by rows it is of one chunk an update, "
+                    "and --accum is {}",
+                    human_bytes(double(vocab.size()) * config.emb * double(size_of(params.acc()))),
+                    config.accum));
   terminal.say(fmt::format(
       "memory    {} = {} weights and gradients + {} optimiser + {} activations + {} "
       "logits + {} buffers + {} program; {} free",

@@ -131,6 +131,26 @@ class ResumeTest(ProgramTest):
         self.assertEqual(everything_of(part)["state"], everything_of(whole)["state"])
         self.assertEqual(log_of(part), log_of(whole))
 
+    def test_layer_normalisation_is_kept_resumed_and_evaluated(self):
+        whole, part = self.path("norm-whole"), self.path("norm-part")
+        flags = ["--data", self.data, *EVERYTHING, "--threads", "1", "--patience", "0", "--layer-norm"]
+        for out, epochs in ((whole, "3"), (part, "1")):
+            code, _, err = run("train", "--out", out, *flags, "--epochs", epochs)
+            self.assertEqual(code, 0, err)
+        code, _, err = run("train", "--resume", part, "--epochs", "3", "--quiet")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(everything_of(part)["state"], everything_of(whole)["state"])
+        self.assertEqual(log_of(part), log_of(whole))
+        model, _ = read_safetensors(os.path.join(whole, "model.safetensors"))
+        for layer in ("l0", "l1"):
+            for name in ("gain_ih", "gain_hh", "gain_c", "bias_c"):
+                self.assertIn(f"rnn.{name}_{layer}", model)
+        code, out, err = run("eval", part, os.path.join(self.data, "valid.txt"), "--json", "--threads", "1")
+        self.assertEqual(code, 0, err)
+        ppl = json.loads(out)["ppl"]
+        self.assertLess(abs(ppl / log_of(whole)[-1]["valid_ppl"] - 1), 1e-6)
+        self.assertLess(ppl, 20, "nothing was learned: as many words are equally likely")
+
     def test_other_threads_are_warned_about(self):
         run_dir, _, _ = self.train("warn")
         _, _, err = run("train", "--resume", run_dir, "--threads", "2", "--epochs", "2")

@@ -42,6 +42,12 @@ class TrainTest(ProgramTest):
         info = json.loads(out)
         self.assertEqual((info["hidden"], info["emb"], info["layers"]), (8, 3, 1))
 
+    def test_a_gradient_that_cannot_be_kept_by_rows_is_said(self):
+        few_tokens = ["--batch", "2", "--bptt", "5", "--optimizer", "sgd", "--max-steps", "4"]
+        for name, accum, said in (("rows", "1", self.assertNotIn), ("whole", "2", self.assertIn)):
+            _, _, err = self.train(name, *few_tokens, "--accum", accum)
+            said("gradient  of word vectors whole", err)
+
     def test_standard_input_and_quiet(self):
         with open(self.path("data/train.txt"), "rb") as f:
             text = f.read()

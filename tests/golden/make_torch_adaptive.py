@@ -32,7 +32,7 @@ x = initial("x", N * D).view(N, D).requires_grad_()
 target = torch.tensor([(n * n + 3 * n) // 2 % V for n in range(N)])
 loss = -model.decoder(x, target).output
 (0.1 * torch.arange(1, N + 1, dtype=torch.float64) * loss).sum().backward()
-lines = [("loss", loss), ("log_p", model.decoder.log_prob(x)), ("gradient x", x.grad)]
+lines = [("loss rows", loss), ("log_p rows", model.decoder.log_prob(x)), ("gradient x", x.grad)]
 lines += [("gradient " + name, p.grad) for name, p in model.named_parameters()]
 with open(sys.argv[1] + "/torch_adaptive.txt", "w") as out:
     out.write(f"# make_torch_adaptive.py, torch {torch.__version__}, float64\n")

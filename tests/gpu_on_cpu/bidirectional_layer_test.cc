@@ -5,7 +5,7 @@
 #include "host/ops/recurrent_stack.h"
 #include "host/train/state.h"
 #include "kernels/base/launch_count.h"
-#include "tests/harness/tolerances.h"
+#include "tests/gpu_on_cpu/rows.h"
 
 namespace unroll::test {
 namespace {
@@ -16,29 +16,6 @@ struct Result {
   std::vector<double> y, dx, gradients;
   int64_t launches;
 };
-
-// Row by row: rows of bf16 have room behind them that nobody writes.
-std::vector<double> read(const Backend& backend, const View2& v) {
-  std::vector<unsigned char> row(size_t(v.columns()) * size_of(v.dtype));
-  std::vector<double> values;
-  for (int64_t r = 0; r < v.rows(); ++r) {
-    const View2 from = v.slice(r, 1);
-    backend.stream().copy(row.data(), from.data, row.size());
-    backend.stream().synchronize();
-    for (int64_t i = 0; i < v.columns(); ++i) values.push_back(load(row.data(), v.dtype, i));
-  }
-  return values;
-}
-void write(const Backend& backend, const View2& v, const std::vector<double>& values) {
-  std::vector<unsigned char> row(size_t(v.columns()) * size_of(v.dtype));
-  for (int64_t r = 0; r < v.rows(); ++r) {
-    for (int64_t i = 0; i < v.columns(); ++i)
-      store(row.data(), v.dtype, i, values[size_t(r * v.columns() + i)]);
-    const View2 to = v.slice(r, 1);
-    backend.stream().copy(to.data, row.data(), row.size());
-    backend.stream().synchronize();
-  }
-}
 
 Result run(const Device& device, DType act, Cell cell, Schedule schedule) {
   const Backend backend(device);
@@ -66,20 +43,20 @@ Result run(const Device& device, DType act, Cell cell, Schedule schedule) {
   Result result;
   {
     const Var x = tape.var(tape.tensor(act, {T, B, I}));
-    write(backend, x.matrix(), random_values(T * B * I, DType::bf16, 1));
+    write_rows(backend, x.matrix(), random_values(T * B * I, DType::bf16, 1));
     {
       const Var y = bidirectional_layer(tape, cell, sides[0], sides[1], x, state[0], state[1], keep,
                                         lengths, {.schedule = schedule});
-      write(backend, tape.gradient_sink(y.slot()).view,
-            random_values(T * B * 2 * H, DType::bf16, 2));
-      result.y = read(backend, y.matrix());
+      write_rows(backend, tape.gradient_sink(y.slot()).view,
+                 random_values(T * B * 2 * H, DType::bf16, 2));
+      result.y = read_rows(backend, y.matrix());
     }
     tape.backward();
-    result.dx = read(backend, x.slot()->gradient.matrix());
+    result.dx = read_rows(backend, x.slot()->gradient.matrix());
   }
   result.launches = int64_t(gpu::launch_count() - before);
   const View1 slab = params.gradient_slab();
-  result.gradients = read(backend, view_of(slab.data, slab.dtype, 1, slab.n[0]));
+  result.gradients = read_rows(backend, view_of(slab.data, slab.dtype, 1, slab.n[0]));
   return result;
 }
 

@@ -1,9 +1,13 @@
 // State of a running grid, shared by the parts of the engine:
-//   scheduler.cc  who runs next; deadlock and livelock      sync.cc    barriers, warp operations
-//   memory.cc     device and shared memory, guards          access.cc  atomics, relaxed, cp.async
-//   tensor.cc     ldmatrix, mma                             race.cc    happens-before,
-//   uninitialised report.cc     findings, source lines                    limits.cc  what a device
-//   would refuse
+//   scheduler.cc  who runs next; deadlock and livelock
+//   sync.cc       barriers, warp operations
+//   access.cc     atomics, relaxed and polling loads, cp.async
+//   tensor.cc     ldmatrix, mma
+//   memory.cc     device and shared memory, guards
+//   race.cc       races, bytes that were never written
+//   order.cc      what happens before what
+//   report.cc     findings, source lines
+//   limits.cc     what a device would refuse
 #pragma once
 
 #include <array>
@@ -172,7 +176,7 @@ void forget_shadow(const void* p, size_t bytes);
 // --- access.cc
 void finish_copies(Thread& t, int groups_left);
 
-// --- race.cc; all return at once unless this is the race build
+// --- race.cc, order.cc; all return at once unless this is the race build
 struct Code {  // where an access is made: an address in the program, or a site
   const void* address = nullptr;
   Site site;

@@ -1,18 +1,8 @@
-// The race detector: which earlier access of the same bytes is not ordered before the present one,
-// and which bytes were never written.
+// The race detector, accesses: which earlier access of the same bytes is not ordered before the
+// present one, which bytes were never written. What is ordered: order.cc.
 //
-// An access is stamped with its thread, the number of block barriers its block has passed, and a
-// clock of its own. It is ordered before what a thread does now if
-//   - the thread itself made it;
-//   - its block is the same and has passed a barrier since;
-//   - its warp is the same and a sync_warp of both lanes lies between;
-//   - the grid has passed a grid_sync since;
-//   - a chain of release and acquire leads from its thread, or from its block after a barrier,
-//   here.
 // A thread of a grid that started early has, until wait_for_previous, none of what the grids of its
 // stream wrote that may still be running: those back to the last one that did not start early.
-// Release and acquire are those of the PTX memory consistency model: a fence followed by a relaxed
-// write, or a releasing write; a relaxed read followed by a fence, or an acquiring read.
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -48,8 +38,6 @@ struct State {
   uint32_t launch = 0;
   std::unordered_map<const void*, uint32_t> chains;  // per stream: its last full start
   uint32_t chain = 0;                                // that of the running grid
-  std::vector<uint32_t> floor;  // per block: accesses of lower epochs precede a grid_sync
-  std::unordered_map<const void*, std::shared_ptr<Knowledge>> locations;
   std::vector<Code> sites;
   std::unordered_map<uint64_t, uint32_t> site_numbers;
   std::set<std::tuple<int, uint32_t, uint32_t>> reported;
@@ -85,22 +73,7 @@ std::string text_of(const Stamp& s) {
          (s.thread & kAtomic ? " (atomic)" : "") + " at " + text_of_where(s.where);
 }
 
-bool ordered(const Stamp& s) {
-  const Thread& t = *current;
-  const uint32_t id = s.thread & ~kAtomic;
-  if (id == t.id) return true;
-  const uint32_t n = run->threads_per_block, block = id / n, number = id % n;
-  const Block& mine = *t.block;
-  if (block == mine.number) {
-    if (s.epoch < mine.epoch) return true;
-    if (number / 32 == t.number / 32 &&
-        mine.warps[number / 32].clocks[t.number % 32][number % 32] >= s.clock)
-      return true;
-  }
-  const State& st = state();
-  if (block < st.floor.size() && s.epoch < st.floor[block]) return true;
-  return t.known && t.known->covers(block, s.epoch, id, s.clock);
-}
+bool ordered(const Stamp& s) { return is_ordered(s.thread & ~kAtomic, s.epoch, s.clock); }
 
 enum Fault { kUninitialised, kWriteRead, kReadWrite, kWriteWrite, kCopying, kTooEarly };
 
@@ -298,37 +271,6 @@ void forget_shadow(const void* p, size_t bytes) {
   drop_pages(s.bytes + offset / 4 * 4, (bytes + 3) / 4 * 4 * sizeof(Cell));
 }
 
-// --- order ------------------------------------------------------------------------------------
-
-namespace {
-// All that the current thread may promise to whoever acquires from it; it begins a new clock.
-std::shared_ptr<Knowledge> published() {
-  Thread& t = *current;
-  Block& b = *t.block;
-  auto k = t.known ? std::make_shared<Knowledge>(*t.known) : std::make_shared<Knowledge>();
-  k->raise_block(b.number, b.epoch);
-  const auto& lanes = warp_of(t).clocks[t.number % 32];
-  const uint32_t first = t.id - t.number % 32;
-  Knowledge own;
-  for (uint32_t lane = 0; lane < 32; ++lane) {
-    const uint32_t clock = lane == t.number % 32 ? t.clock : lanes[lane];
-    if (clock) own.threads.push_back({first + lane, clock, b.number, b.epoch});
-  }
-  k->join(own);
-  ++t.clock;
-  return k;
-}
-void learn(std::shared_ptr<Knowledge>& known, const std::shared_ptr<Knowledge>& news) {
-  if (!news || news == known) return;
-  if (!known) {
-    known = news;
-    return;
-  }
-  if (known.use_count() > 1) known = std::make_shared<Knowledge>(*known);
-  known->join(*news);
-}
-}  // namespace
-
 void race_grid_begins() {
   if (!race_build()) return;
   State& s = state();
@@ -337,68 +279,9 @@ void race_grid_begins() {
   uint32_t& chain = s.chains[run->grid->stream];
   if (!run->grid->early_start || chain == 0) chain = s.launch;
   s.chain = chain;
-  s.floor.clear();
-  s.locations.clear();
   s.reported.clear();
   s.last_extent_block = nullptr;
-}
-void race_block_begins(Block& b) {
-  if (!race_build()) return;
-  for (Warp& w : b.warps) w.clocks.assign(32, {});
-}
-void race_block_barrier(Block& b) {
-  if (!race_build()) return;
-  ++b.epoch;
-  std::shared_ptr<Knowledge> all;
-  for (Thread& t : b.threads) learn(all, t.known);
-  if (all)
-    for (Thread& t : b.threads) t.known = all;
-}
-void race_warp_barrier(Block& b, Warp& w, uint32_t mask, uint32_t warp_number) {
-  if (!race_build()) return;
-  std::array<uint32_t, 32> joined{};
-  std::shared_ptr<Knowledge> all;
-  for (uint32_t lane = 0; lane < 32; ++lane) {
-    if (!(mask >> lane & 1)) continue;
-    Thread& t = b.threads[warp_number * 32 + lane];
-    for (uint32_t j = 0; j < 32; ++j) joined[j] = std::max(joined[j], w.clocks[lane][j]);
-    joined[lane] = std::max(joined[lane], t.clock++);
-    learn(all, t.known);
-  }
-  for (uint32_t lane = 0; lane < 32; ++lane) {
-    if (!(mask >> lane & 1)) continue;
-    w.clocks[lane] = joined;
-    if (all) b.threads[warp_number * 32 + lane].known = all;
-  }
-}
-void race_grid_barrier() {
-  if (!race_build()) return;
-  State& s = state();
-  s.floor.resize(size_t(run->blocks));
-  for (auto& b : run->resident) s.floor[b->number] = ++b->epoch;
-}
-void race_fence() {
-  if (!race_build()) return;
-  learn(current->known, current->observed);
-  current->fenced = published();
-}
-void race_released(const void* p, Publish how, bool ordered) {
-  if (!race_build()) return;
-  auto& locations = state().locations;
-  const std::shared_ptr<Knowledge> news = ordered ? published() : current->fenced;
-  if (how == Publish::update) {
-    if (news) learn(locations[p], news);
-  } else if (news) {
-    locations[p] = news;
-  } else {
-    locations.erase(p);
-  }
-}
-void race_acquired(const void* p, bool ordered) {
-  if (!race_build()) return;
-  const auto& locations = state().locations;
-  const auto it = locations.find(p);
-  if (it != locations.end()) learn(ordered ? current->known : current->observed, it->second);
+  forget_order();
 }
 
 }  // namespace unroll::gpu_on_cpu

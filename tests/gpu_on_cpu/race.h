@@ -1,4 +1,4 @@
-// What a thread knows to have happened before, for the race detector.
+// What the parts of the race detector share: what a thread knows to have happened before.
 #pragma once
 
 #include <algorithm>
@@ -48,6 +48,11 @@ struct Knowledge {
     threads.swap(all);
   }
 };
+
+// order.cc: whether what `thread` of the grid did then is ordered before what the current thread does
+// now; and the start of another grid.
+bool is_ordered(uint32_t thread, uint32_t epoch, uint32_t clock);
+void forget_order();
 
 // Addresses in the program as 31-bit numbers.
 size_t program_offset(const void* code);

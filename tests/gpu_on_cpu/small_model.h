@@ -8,6 +8,7 @@
 
 #include "host/train/scheduler.h"
 #include "models/rnn_lm.h"
+#include "tests/harness/tolerances.h"
 
 namespace unroll::test {
 
@@ -107,5 +108,12 @@ struct Trained {
   }
   bool operator==(const Trained&) const = default;
 };
+
+// To what rounding of f32 over some ten steps leaves; a kernel that is 1% wrong is far outside.
+inline void expect_follows(const Trained& gpu, const Trained& cpu) {
+  expect_close(gpu.nats, cpu.nats, 1e-5, "loss");
+  expect_close(gpu.norm2, cpu.norm2, 1e-4, "gradient norm");
+  expect_close(gpu.weights, cpu.weights, 1e-4, "weights");
+}
 
 }  // namespace unroll::test

@@ -134,8 +134,8 @@ EXCEPTIONS = {
     ("host/train/memory_estimate.cc", "kernels/heads/linear_softmax_xent.h"),
     # A model says how its recurrent layers walk through time, and why, for the log.
     ("host/train/model.h", "kernels/recurrent/schedule.h"),
-    # A recurrent stack reads and overwrites the carried (h, c).
-    ("host/ops/recurrent_stack.h", "host/train/state.h"),
+    # A recurrent layer reads and overwrites the carried (h, c).
+    ("host/ops/recurrent_layer.h", "host/train/state.h"),
     # The registry makes models from a configuration; it composes nothing itself.
     ("models/registry.h", "host/io/config.h"),
     ("models/registry.h", "host/memory/param_store.h"),

@@ -5,11 +5,8 @@
 // tests/golden/make_torch_awd.py.
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <map>
-#include <sstream>
-
 #include "host/optim/nonmonotone.h"
+#include "tests/harness/golden.h"
 #include "tests/harness/tolerances.h"
 #include "tests/host/core/tiny_lm.h"
 
@@ -19,40 +16,18 @@ namespace {
 constexpr int V = 7, T = 5, B = 3, kSteps = 10;
 constexpr double kTolerance = 1e-9;
 
-struct Golden {
-  std::map<std::string, double> settings;
-  std::map<std::string, std::vector<double>> tensors;
-};
-
-Golden read_golden(const std::string& name) {
-  std::ifstream in(std::string(UNROLL_GOLDEN_DIR) + "/torch_awd_" + name + ".txt");
-  EXPECT_TRUE(in.good());
-  Golden g;
-  std::string line, what;
-  std::getline(in, line);
-  std::getline(in, line);
-  std::istringstream settings(line);
-  for (double value; settings >> what >> value;) g.settings[what] = value;
-  while (std::getline(in, line)) {
-    std::istringstream words(line);
-    std::string of;
-    words >> what >> of;
-    std::vector<double>& values = g.tensors[what + " " + of];
-    for (double v; words >> v;) values.push_back(v);
-  }
-  return g;
-}
-
-int32_t token(int64_t b, int64_t n) {
-  const int64_t k = 31 * b + n;
-  return int32_t((k * k + 3 * k) / 2 % V);
-}
+int32_t token(int64_t b, int64_t n) { return golden_token(b, n, V); }
 
 class GoldenAwdTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
-  const Golden g = read_golden(GetParam());
-  const auto setting = [&](const char* name) { return g.settings.at(name); };
+  const Golden g =
+      read_golden(UNROLL_GOLDEN_DIR "/torch_awd_" + GetParam() + ".txt", GoldenSettings::one_line);
+  std::map<std::string, double> settings_of;
+  std::istringstream pairs(g.settings);
+  std::string key;
+  for (double value; pairs >> key >> value;) settings_of[key] = value;
+  const auto setting = [&](const char* name) { return settings_of.at(name); };
   RnnLm::Config config;
   config.V = V;
   config.E = int(setting("E"));
@@ -69,7 +44,7 @@ TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
   config.weight_drop = setting("weight_drop");
   config.ar = setting("ar");
   config.tar = setting("tar");
-  const bool asgd = g.settings.count("nonmono") > 0;
+  const bool asgd = settings_of.count("nonmono") > 0;
   OptimizerSettings settings;
   settings.rule = asgd ? UpdateRule::asgd : UpdateRule::sgd;
   settings.decay = setting("weight_decay");
@@ -87,7 +62,7 @@ TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
     lm.scheduler->evaluate(chunk, valid_state);
     if (averaging) lm.optimizer->swap_mean(exec, lm.params);
     const double nats = lm.scheduler->take_figures().at(0).nats;
-    expect_close({nats}, g.tensors.at("valid " + std::to_string(step)), kTolerance,
+    expect_close({nats}, g.at("valid " + std::to_string(step)), kTolerance,
                  "validation after step " + std::to_string(step));
     const bool trigger = nonmonotone(validations, nats, int64_t(setting("nonmono")));
     validations.push_back(nats);
@@ -107,12 +82,12 @@ TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
     lm.scheduler->train(make_chunk(T, B, int64_t(step) * T, token), lm.state, scalars);
     const std::vector<StepFigures> figures = lm.scheduler->take_figures();
     ASSERT_EQ(figures.size(), 1u);
-    expect_close({figures[0].nats}, g.tensors.at("loss " + std::to_string(step)), kTolerance,
+    expect_close({figures[0].nats}, g.at("loss " + std::to_string(step)), kTolerance,
                  "loss of step " + std::to_string(step));
     if (step == 0)
       for (size_t i = 0; i < lm.params.entries().size(); ++i) {
         const std::string& name = lm.params.entries()[i].name;
-        expect_close(lm.gradient(int(i)), g.tensors.at("gradient " + name), kTolerance,
+        expect_close(lm.gradient(int(i)), g.at("gradient " + name), kTolerance,
                      "gradient of " + name);
       }
     if (asgd) validate(step);
@@ -120,7 +95,7 @@ TEST_P(GoldenAwdTest, TenStepsEqualPyTorch) {
   const auto expect_weights = [&](const std::string& what) {
     for (size_t i = 0; i < lm.params.entries().size(); ++i) {
       const std::string name = what + " " + lm.params.entries()[i].name;
-      expect_close(lm.read(int(i)), g.tensors.at(name), kTolerance, name);
+      expect_close(lm.read(int(i)), g.at(name), kTolerance, name);
     }
   };
   expect_weights("value");

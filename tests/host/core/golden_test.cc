@@ -1,11 +1,9 @@
-// Ten training steps of tiny models, all four cells, against PyTorch in float64: every gradient of
-// step 1, every loss, every weight after step 10. See tests/golden/make_torch_lm.py.
+// Ten training steps of tiny models, all four cells, and with layer normalisation, against PyTorch
+// in float64: every gradient of step 1, every loss, every weight after step 10. See
+// tests/golden/make_torch_lm.py.
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <map>
-#include <sstream>
-
+#include "tests/harness/golden.h"
 #include "tests/harness/tolerances.h"
 #include "tests/host/core/tiny_lm.h"
 
@@ -15,69 +13,48 @@ namespace {
 constexpr int V = 7, E = 3, H = 4, L = 2, T = 5, B = 3, kSteps = 10;
 constexpr double kTolerance = 1e-9;
 
-struct Golden {
-  std::string cell, loss, optimizer;
-  double lr, clip;
-  std::map<std::string, std::vector<double>> tensors;
-};
-
-Golden read_golden(const std::string& cell) {
-  std::ifstream in(std::string(UNROLL_GOLDEN_DIR) + "/torch_lm_" + cell + ".txt");
-  EXPECT_TRUE(in.good());
-  std::string line;
-  std::getline(in, line);
-  Golden g;
-  in >> g.cell >> g.loss >> g.optimizer >> g.lr >> g.clip;
-  std::getline(in, line);
-  while (std::getline(in, line)) {
-    std::istringstream words(line);
-    std::string what, name;
-    words >> what >> name;
-    std::vector<double>& values = g.tensors[what + " " + name];
-    for (double v; words >> v;) values.push_back(v);
-  }
-  return g;
-}
-
-int32_t token(int64_t b, int64_t n) {
-  const int64_t k = 31 * b + n;
-  return int32_t((k * k + 3 * k) / 2 % V);
-}
+int32_t token(int64_t b, int64_t n) { return golden_token(b, n, V); }
 
 class GoldenTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenTest, TenStepsEqualPyTorch) {
-  const Golden g = read_golden(GetParam());
+  const Golden g =
+      read_golden(UNROLL_GOLDEN_DIR "/torch_lm_" + GetParam() + ".txt", GoldenSettings::one_line);
+  std::istringstream words(g.settings);
+  std::string cell, loss, optimizer;
+  double lr, clip;
+  words >> cell >> loss >> optimizer >> lr >> clip;
   RnnLm::Config config;
-  config.cell = cell_of(g.cell);
+  config.cell = cell_of(cell);
+  config.layer_norm = GetParam().ends_with("_layer_norm");
   config.V = V;
   config.E = E;
   config.H = H;
   config.L = L;
   OptimizerSettings settings;
-  if (g.optimizer == "adam") settings.rule = OptimizerSettings::Rule::adam;
+  if (optimizer == "adam") settings.rule = OptimizerSettings::Rule::adam;
   TinyLm lm(config, T, B, settings);
   lm.set_formula_weights();
   for (int step = 0; step < kSteps; ++step) {
     StepScalars scalars;
-    scalars.update = {g.lr, g.clip};
-    scalars.weight = 1.0 / (g.loss == "sum_time" ? B : B * T);
+    scalars.update = {lr, clip};
+    scalars.weight = 1.0 / (loss == "sum_time" ? B : B * T);
     lm.scheduler->train(make_chunk(T, B, int64_t(step) * T, token), lm.state, scalars);
     const std::vector<StepFigures> figures = lm.scheduler->take_figures();
     ASSERT_EQ(figures.size(), 1u);
     EXPECT_EQ(figures[0].tokens, T * B);
-    expect_close({figures[0].nats}, g.tensors.at("loss " + std::to_string(step)), kTolerance,
+    expect_close({figures[0].nats}, g.at("loss " + std::to_string(step)), kTolerance,
                  "loss of step " + std::to_string(step));
     if (step == 0)
       for (size_t i = 0; i < lm.params.entries().size(); ++i) {
         const std::string& name = lm.params.entries()[i].name;
-        expect_close(lm.gradient(int(i)), g.tensors.at("gradient " + name), kTolerance,
+        expect_close(lm.gradient(int(i)), g.at("gradient " + name), kTolerance,
                      "gradient of " + name);
       }
   }
   for (size_t i = 0; i < lm.params.entries().size(); ++i) {
     const std::string& name = lm.params.entries()[i].name;
-    expect_close(lm.read(int(i)), g.tensors.at("value " + name), kTolerance, name);
+    expect_close(lm.read(int(i)), g.at("value " + name), kTolerance, name);
     // Otherwise the comparison would pass without any training.
     TinyLm fresh(config, T, B);
     fresh.set_formula_weights();
@@ -85,7 +62,9 @@ TEST_P(GoldenTest, TenStepsEqualPyTorch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cells, GoldenTest, testing::Values("lstm", "gru", "tanh", "relu"),
+INSTANTIATE_TEST_SUITE_P(Cells, GoldenTest,
+                         testing::Values("lstm", "gru", "tanh", "relu", "lstm_layer_norm",
+                                         "gru_layer_norm", "tanh_layer_norm"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

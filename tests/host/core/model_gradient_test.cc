@@ -1,7 +1,7 @@
 // Whole-model gradients in f64 against central differences: every cell, tied and untied, projected,
 // residual, one and two biases, standard and locked dropout, embedding dropout and noise, weight
-// drop, zoneout, recurrent dropout, unequal widths, smoothed and capped and mixtures of softmaxes, padded
-// lanes, accumulation.
+// drop, zoneout, recurrent dropout, layer normalisation, unequal widths, smoothed and capped and
+// mixtures of softmaxes, padded lanes, accumulation.
 #include <gtest/gtest.h>
 
 #include "tests/harness/tolerances.h"
@@ -64,6 +64,21 @@ const Case kCases[] = {
        c.zoneout_h = 0.3;
        c.dropout_recurrent = 0.4;
      }},
+    {"layer_norm", Cell::lstm, 5, 6, 2, false, false, 2, 0.3, true, true,
+     [](RnnLm::Config& c) {
+       c.layer_norm = true;
+       c.zoneout_h = 0.3;
+       c.zoneout_c = 0.4;
+       c.dropout_recurrent = 0.25;
+       c.weight_drop = 0.2;
+     }},
+    {"gru_layer_norm", Cell::gru, 5, 6, 2, true, true, 2, 0, false, false,
+     [](RnnLm::Config& c) {
+       c.layer_norm = true;
+       c.H_last = 5;
+     }},
+    {"tanh_layer_norm_one_bias", Cell::tanh, 4, 5, 2, false, false, 1, 0, false, true,
+     [](RnnLm::Config& c) { c.layer_norm = true; }},
     {"mixture", Cell::lstm, 4, 6, 2, false, false, 2, 0.2, true, true,
      [](RnnLm::Config& c) { c.mixtures = 3; }},
     {"mixture_tied", Cell::lstm, 4, 6, 2, true, false, 2, 0.2, false, false,
@@ -126,7 +141,7 @@ TEST_P(ModelGradientTest, EqualsCentralDifferences) {
   ASSERT_TRUE(std::isfinite(loss));
   std::vector<std::vector<double>> gradients;
   for (size_t i = 0; i < lm.params.entries().size(); ++i) gradients.push_back(lm.gradient(int(i)));
-  const double h = 1e-5;
+  const double h = 3e-6;
   for (size_t i = 0; i < lm.params.entries().size(); ++i) {
     std::vector<double> w = lm.read(int(i)), expected(w.size());
     for (size_t j = 0; j < w.size(); ++j) {

@@ -4,11 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <map>
-#include <sstream>
-
 #include "host/score/adaptive_scorer.h"
+#include "tests/harness/golden.h"
 #include "tests/harness/tolerances.h"
 #include "tests/host/score/stream_case.h"
 
@@ -19,22 +16,8 @@ constexpr double kTolerance = 1e-9;
 constexpr int T = 5, kLanes = 3, kChunks = 6, kTokens = 52;
 const DynamicOptions kOptions{.lr = 0.01, .lambda = 0.3, .eps = 1e-3, .segment = T};
 
-using Tensors = std::map<std::string, std::vector<double>>;
-
-Tensors read_golden(const std::string& name) {
-  std::ifstream in(std::string(UNROLL_GOLDEN_DIR) + "/torch_dynamic_" + name + ".txt");
-  EXPECT_TRUE(in.good());
-  Tensors tensors;
-  std::string line;
-  std::getline(in, line);
-  while (std::getline(in, line)) {
-    std::istringstream words(line);
-    std::string what, tensor;
-    words >> what >> tensor;
-    std::vector<double>& values = tensors[what + " " + tensor];
-    for (double v; words >> v;) values.push_back(v);
-  }
-  return tensors;
+Golden golden_of(const std::string& name) {
+  return read_golden(UNROLL_GOLDEN_DIR "/torch_dynamic_" + name + ".txt", GoldenSettings::none);
 }
 
 class TrainingText final : public ChunkSource {
@@ -71,7 +54,7 @@ struct Case {
 class DynamicEvaluationTest : public testing::TestWithParam<bool> {};
 
 TEST_P(DynamicEvaluationTest, ElevenSegmentsEqualPyTorch) {
-  const Tensors golden = read_golden(GetParam() ? "tied" : "plain");
+  const Golden golden = golden_of(GetParam() ? "tied" : "plain");
   Case c(GetParam());
   const auto& entries = c.lm.params.entries();
   EXPECT_EQ(c.statistics->segments(), kChunks);

@@ -110,6 +110,31 @@ TEST_P(DropoutTest, AddsToWhatIsThere) {
   }
 }
 
+// Parts that begin in the middle of a Philox block, and where the kernel takes four at a time.
+TEST_P(DropoutTest, PartsOfASequenceDrawWhatTheWholeDraws) {
+  for (const Dims& dims : {Dims{7, 3, 13}, Dims{6, 2, 36}, Dims{3, 7, 333}})
+    for (bool locked : {false, true}) {
+      Array<1> counter(backend(), DType::u64, {2});
+      counter.fill({3, 4});
+      Array<3> x(backend(), act(), {dims.T, dims.B, dims.D}),
+          whole(backend(), act(), {dims.T, dims.B, dims.D}),
+          parts(backend(), act(), {dims.T, dims.B, dims.D});
+      x.fill(random_values(dims.size(), act(), 6));
+      run(exec(), whole, x, {3, 4, 5, 0.4, locked});
+      for (int64_t first = 0, count = 1; first < dims.T; first += count, ++count) {
+        count = std::min(count, dims.T - first);
+        dropout(exec(), {.y = parts.view.slice(first, count),
+                         .x = x.view.slice(first, count),
+                         .p = 0.4,
+                         .locked = locked,
+                         .key = {.counter = counter, .op = 5},
+                         .first_step = first});
+      }
+      synchronize();
+      EXPECT_EQ(parts.bytes(), whole.bytes());
+    }
+}
+
 TEST_P(DropoutTest, KeepsTheRightFraction) {
   const Dims dims = {35, 3, 1001};
   for (double p : {0.1, 0.5, 0.65}) {

@@ -12,7 +12,6 @@ class LoopNoiseTest : public RecurrentTest {
   template <class Body>
   void for_all_noise(const Body& body) {
     for (const Schedule schedule : schedules(GetParam())) {
-      if (schedule == Schedule::persistent) continue;
       for (const Cell cell : oracle::kAllCells)
         for (const NoiseCase& n : kNoiseCases) {
           SCOPED_TRACE(testing::Message()
@@ -95,7 +94,6 @@ TEST_P(LoopNoiseTest, TwiceGivesTheSameBits) {
 TEST_P(LoopNoiseTest, ResetForgetsNan) {
   const NoiseCase n = {{3, 2, 5, false, false, true, true, 0}, 0, 0, 0, false, false, true};
   for (const Schedule schedule : schedules(GetParam())) {
-    if (schedule == Schedule::persistent) continue;
     for (const Cell cell : oracle::kAllCells) {
       SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << name_of(schedule));
       oracle::Layer<double> layer = noisy_layer(cell, n, GetParam());

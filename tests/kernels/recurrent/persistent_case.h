@@ -7,18 +7,22 @@
 namespace unroll::test {
 
 struct PersistentArrays : RecurrentArrays {
-  Array<1> own_scratch;
+  Array<1> own_scratch, left;
 
   PersistentArrays(const Backend& backend, const oracle::Layer<double>& a, const Target& t,
                    int64_t pad)
       : RecurrentArrays(backend, a, t, pad),
         own_scratch(
             backend, DType::u8,
-            {int64_t(cuda::persistent_scratch_bytes(backend.exec(), a.cell, t.act, T, B, H))}) {}
+            {int64_t(cuda::persistent_scratch_bytes(backend.exec(), a.cell, t.act, T, B, H))}),
+        left(backend, DType::u8, {own_scratch.view.n[0]}) {
+    left.fill(0x3f);
+  }
   // Full of words that are numbers, 0.7, as a pass of another layer would leave it.
   Scratch own() {
-    own_scratch.fill(0x3f);
-    return {own_scratch.view.data, size_t(own_scratch.view.n[0])};
+    const size_t bytes = size_t(own_scratch.view.n[0]);
+    backend.stream().copy(own_scratch.view.data, left.view.data, bytes);
+    return {own_scratch.view.data, bytes};
   }
   RecurrentForward persistent_forward_args() {
     RecurrentForward f = forward_args();

@@ -38,7 +38,7 @@ TEST(PersistentPlan, CoversEveryLayerThatItPlans) {
           if (H <= 1150)
             expect_covers(plan_persistent(task, 108, kAmpereShared), task, 108, kAmpereShared);
           const PersistentTask wide = {cell, backward, B, H, DType::f32};
-          if (H <= 650)
+          if (H <= 1150)
             expect_covers(plan_persistent(wide, 132, kHopperShared), wide, 132, kHopperShared);
         }
 }
@@ -56,6 +56,41 @@ TEST(PersistentPlan, NumbersOfFourBytesTakeTwiceTheRoomAndTheTime) {
   EXPECT_GT(plan(tf32).step_ns, plan(narrow).step_ns);
   EXPECT_GT(plan(f32).step_ns, plan(tf32).step_ns);
   EXPECT_EQ(persistent_plan_of(f32, 1, 1, 2).n_tiles, 3);
+}
+
+// The numbers that are multiplied need no room beside the matrix: they come in pieces.
+TEST(PersistentPlan, OnlyTheMatrixLimitsWhatFits) {
+  for (const bool backward : {false, true})
+    for (const MatmulMode matmul : {MatmulMode::f32, MatmulMode::tf32}) {
+      const PersistentTask task = {Cell::lstm, backward, 20, 1150, DType::f32, matmul};
+      std::string why;
+      const PersistentPlan p = plan_persistent(task, 132, kHopperShared, &why);
+      ASSERT_GT(p.blocks, 0) << why;
+      expect_covers(p, task, 132, kHopperShared);
+      if (!backward && matmul == MatmulMode::tf32) continue;  // fits in one piece
+      EXPECT_GT(persistent_plan_of(task, p.groups, p.unit_groups, p.n_tiles).shared_bytes,
+                kHopperShared);
+    }
+}
+
+TEST(PersistentPlan, APieceIsAsLargeAsFits) {
+  const PersistentTask task = {Cell::lstm, true, 20, 1150};
+  const auto plan = [&](int64_t piece) { return persistent_plan_of(task, 3, 1, 1, 99, piece); };
+  const PersistentPlan whole = plan(99), one = plan(1);
+  EXPECT_EQ(whole.piece, 18);  // 144 blocks of K, dealt out to 8 warps
+  EXPECT_EQ(one.piece, 1);
+  // The numbers of a block of K for 8 lanes.
+  EXPECT_EQ(whole.shared_bytes - one.shared_bytes, size_t(17 * 8 * 8 * 64));
+  EXPECT_GT(one.step_ns, plan(2).step_ns);
+  EXPECT_GT(plan(9).step_ns, whole.step_ns);
+  // One byte too few for everything: two turns of six loads a thread. Too few for the first turn.
+  const auto fitted = [&](size_t shared) { return fitted_plan(whole, task, shared); };
+  EXPECT_EQ(fitted(whole.shared_bytes).piece, 18);
+  EXPECT_EQ(fitted(whole.shared_bytes - 1).piece, 12);
+  EXPECT_EQ(fitted(one.shared_bytes + 3 * 8 * 8 * 64).piece, 4);
+  EXPECT_EQ(fitted(one.shared_bytes + 3 * 8 * 8 * 64 - 1).piece, 3);
+  EXPECT_EQ(fitted(one.shared_bytes - 1).piece, 1);
+  EXPECT_GT(fitted(one.shared_bytes - 1).shared_bytes, one.shared_bytes - 1) << "does not fit";
 }
 
 TEST(PersistentPlan, AFasterDivisionIsChosen) {

@@ -1,5 +1,8 @@
 // recurrent_backward and recurrent_weight_gradients against the layer oracle, whose own gradients
 // are first checked by complex step through the whole layer.
+#if defined(UNROLL_WITH_CUDA)
+#include "kernels/recurrent/persistent_cuda.h"
+#endif
 #include "tests/kernels/recurrent/noise_case.h"
 
 namespace unroll::test {
@@ -102,8 +105,10 @@ TEST_P(RecurrentBackwardTest, EqualsOracle) {
     recurrent_weight_gradients(exec(), arrays.weight_args(Accumulate::overwrite));
     synchronize();
     const double limit = tolerance(GetParam());
-    expect_close(arrays.dWx.read(), ran->expected.dWx, limit, "dWx");
-    if (arrays.split) expect_close(arrays.dRh.read(), ran->expected.dRh, limit, "dRh");
+    // One rounding of what backward reads and writes, not sums of rounded terms.
+    const double narrow = act() == DType::bf16 ? 5e-3 : limit;
+    expect_close(arrays.dWx.read(), ran->expected.dWx, narrow, "dWx");
+    if (arrays.split) expect_close(arrays.dRh.read(), ran->expected.dRh, narrow, "dRh");
     expect_close(arrays.dR.read(), ran->expected.dR, limit, "dR", ran->magnitude);
     if (c.with_b_W)
       expect_close(arrays.db_W.read(), ran->expected.db_W, limit, "db_W", ran->magnitude);
@@ -113,6 +118,36 @@ TEST_P(RecurrentBackwardTest, EqualsOracle) {
       EXPECT_TRUE(a->padding_untouched());
     EXPECT_TRUE(arrays.dR.padding_untouched());
   });
+}
+
+// Where gates are near 0 or 1, what is left of their slopes has few digits: LSTM's forget gate and
+// GRU's update gate remember.
+TEST_P(RecurrentBackwardTest, SaturatedGatesKeepTheirSlopes) {
+  if (act() != DType::bf16) return;
+  const RecurrentCase c = {5, 3, 19, false, false, true, false, 0};
+  for (const Schedule schedule : schedules(GetParam()))
+    for (const Cell cell : {Cell::lstm, Cell::gru}) {
+      oracle::Layer<double> layer = random_layer(cell, c, GetParam());
+      for (int u = 0; u < c.H; ++u) layer.b_W[size_t(c.H + u)] += 4;
+      const auto dh = random_values(int64_t(c.T) * c.B * c.H, act(), 9);
+      RecurrentArrays arrays(backend(), layer, GetParam(), c.pad, schedule);
+      arrays.dh.fill(dh);
+      recurrent_forward(exec(), arrays.forward_args());
+      recurrent_backward(exec(), arrays.backward_args());
+      synchronize();
+      layer.forward();
+      const std::vector<double> got = arrays.dWx.read(), expected = oracle::gradient(layer, dh).dWx;
+      double error = 0, norm = 0;
+      for (int t = 0; t < c.T; ++t)
+        for (int b = 0; b < c.B; ++b)
+          for (int u = 0; u < c.H; ++u) {
+            const size_t at = layer.gate(t, b, 1, u);
+            error += std::pow(got[at] - expected[at], 2);
+            norm += std::pow(expected[at], 2);
+          }
+      EXPECT_LE(std::sqrt(error / norm), tolerance(GetParam()))
+          << info_of(cell).name << " " << name_of(schedule);
+    }
 }
 
 TEST_P(RecurrentBackwardTest, AddsToGradients) {
@@ -160,27 +195,41 @@ TEST_P(RecurrentBackwardTest, TwiceGivesTheSameBits) {
   });
 }
 
-#if !defined(UNROLL_GPU_ON_CPU)
-// The sizes of published models and their neighbours, which only a GPU computes quickly. Over many
-// steps rounding grows as the layer makes it grow, whatever the schedule: there the alternating one
-// is the measure.
+#if defined(UNROLL_WITH_CUDA) && !defined(UNROLL_GPU_ON_CPU)
+// The sizes of published models and their neighbours, which only a GPU computes quickly, each with
+// two of the cells: the oracle takes seconds. Over many steps rounding grows as the layer makes it
+// grow, whatever the schedule: there the alternating one is the measure.
 TEST_P(RecurrentBackwardTest, LargeSizesOnAGpu) {
   if (GetParam().device != DeviceKind::cuda) return;
   constexpr RecurrentCase kLarge[] = {
-      {2, 65, 1500, false, true, true, true, 0}, {3, 20, 1150, true, false, true, false, 0},
-      {3, 9, 650, false, true, true, true, 3},   {70, 8, 129, true, true, false, true, 0},
+      {2, 9, 1500, false, true, true, true, 0},  {3, 20, 1150, true, false, true, false, 0},
+      {3, 65, 650, false, true, true, true, 3},  {70, 8, 129, true, true, false, true, 0},
       {513, 3, 33, false, false, true, true, 0}, {2, 64, 127, true, false, true, true, 1},
       {70, 1, 128, false, true, true, true, 8},  {513, 9, 7, true, true, true, true, 0},
   };
-  for (const Cell cell : oracle::kAllCells)
-    for (const RecurrentCase& c : kLarge) {
+  constexpr Cell kCells[][2] = {
+      {Cell::lstm, Cell::tanh}, {Cell::lstm, Cell::gru}, {Cell::gru, Cell::relu}};
+  for (size_t i = 0; i < std::size(kLarge); ++i)
+    for (const Cell cell : kCells[i % std::size(kCells)]) {
+      const RecurrentCase& c = kLarge[i];
+      oracle::Layer<double> layer = random_layer(cell, c, GetParam());
+      const auto dh = random_values(int64_t(c.T) * c.B * c.H, act(), 9);
+      layer.forward();
+      const oracle::LayerGradient expected = oracle::gradient(layer, dh);
       double alternating = 0;
       for (const Schedule schedule : schedules(GetParam())) {
-        const auto ran = after_forward(cell, c, schedule);
-        recurrent_backward(exec(), ran->arrays->backward_args());
+        // In f32 the largest matrices do not fit the chip; in bf16 all of them do.
+        if (schedule == Schedule::persistent) {
+          const auto why = cuda::persistent_obstacle(exec(), cell, act(), c.T, c.B, c.H);
+          if (act() == DType::f32 && c.H > 1000 && !why.empty()) continue;
+        }
+        RecurrentArrays arrays(backend(), layer, GetParam(), c.pad, schedule);
+        arrays.dh.fill(dh);
+        recurrent_forward(exec(), arrays.forward_args());
+        recurrent_backward(exec(), arrays.backward_args());
         synchronize();
-        const double e = std::max(relative_error(ran->arrays->h.read(), ran->layer.h),
-                                  relative_error(ran->arrays->dWx.read(), ran->expected.dWx));
+        const double e = std::max(relative_error(arrays.h.read(), layer.h),
+                                  relative_error(arrays.dWx.read(), expected.dWx));
         ASSERT_TRUE(std::isfinite(e));
         if (schedule == Schedule::alternating) alternating = e;
         EXPECT_LE(e, std::max(tolerance(GetParam()), 1.5 * alternating))

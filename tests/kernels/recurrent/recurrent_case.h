@@ -79,7 +79,7 @@ class RecurrentArrays {
   const Schedule schedule;
   Array<3> h, c, saved, Wx, dWx, dRh, dh;
   Array<2> R, dR;
-  Array<1> b_W, b_R, lengths, db_W, db_R, scratch;
+  Array<1> b_W, b_R, lengths, db_W, db_R, scratch, poison;
 
   RecurrentArrays(const Backend& backend, const oracle::Layer<double>& a, const Target& t,
                   int64_t pad, Schedule schedule = Schedule::automatic)
@@ -109,7 +109,8 @@ class RecurrentArrays {
         db_R(backend, t.acc(), {GH}),
         scratch(backend, DType::u8,
                 {int64_t(recurrent_scratch_bytes(backend.exec(), a.cell, t.act, int(T), int(B),
-                                                 int(H)))}) {
+                                                 int(H)))}),
+        poison(backend, DType::u8, {scratch.view.n[0]}) {
     Wx.fill(a.Wx);
     R.fill(a.R);
     if (!a.b_W.empty()) b_W.fill(a.b_W);
@@ -162,8 +163,9 @@ class RecurrentArrays {
   }
   // The scratch, poisoned anew before every call.
   Scratch scratch_bytes() {
-    scratch.fill(255.0);
-    return {scratch.view.data, size_t(scratch.view.n[0])};
+    const size_t bytes = size_t(scratch.view.n[0]);
+    backend.stream().copy(scratch.view.data, poison.view.data, bytes);
+    return {scratch.view.data, bytes};
   }
 
  private:

@@ -1,0 +1,152 @@
+#include "host/ops/recurrent_wavefront.h"
+
+#include "host/ops/recurrent_direction.h"
+#include "kernels/elementwise/dropout.h"
+#include "kernels/recurrent/backward_part.h"
+#include "kernels/recurrent/wavefront.h"
+
+namespace unroll {
+namespace {
+
+// One of the two layers.
+struct Side {
+  LayerRun l;
+  DirectionRun d;
+};
+
+// The dropout between the layers, of some steps in either direction.
+struct Between {
+  double p;  // 0: nothing is dropped, what one layer gives the other gets
+  bool locked;
+  MaskKey key;
+
+  bool drops() const { return p > 0; }
+  void map(const Exec& exec, const View3& to, const View3& from, const Steps& s) const {
+    if (drops())
+      dropout(exec, {.y = to.slice(s.first, s.count),
+                     .x = from.slice(s.first, s.count),
+                     .p = p,
+                     .locked = locked,
+                     .key = key,
+                     .first_step = s.first});
+  }
+};
+
+// A part of a pass: it begins with the slot where the part before it ended.
+RecurrentForward part_of(RecurrentForward a, const Steps& s) {
+  a.h = a.h.slice(s.first, s.count + 1);
+  a.c = a.c.slice(s.first, s.count + 1);
+  a.saved = a.saved.slice(s.first, s.count);
+  a.Wx = a.Wx.slice(s.first, s.count);
+  return a;
+}
+
+void forward(const Tape& tape, const Side& lower, const Side& upper, const Between& between,
+             int64_t P) {
+  const Exec& exec = tape.exec();
+  const int64_t T = lower.l.T, longest = lower_part(T, P, 0).count;
+  PassMemory lower_memory, upper_memory;
+  const RecurrentForward first = forward_args(tape, lower.l, lower.d, lower_memory, longest);
+  const RecurrentForward second = forward_args(tape, upper.l, upper.d, upper_memory, longest);
+  project_input(tape, lower.l, lower.d, lower_memory, 0, T);
+  recurrent_forward(exec, part_of(first, lower_part(T, P, 0)));
+  for (int64_t k = 0; k < P; ++k) {
+    const Steps s = upper_part(T, P, k);
+    between.map(exec, upper.l.x.view<3>(), lower.d.h.slice(1, T).view<3>(), s);
+    project_input(tape, upper.l, upper.d, upper_memory, s.first, s.count);
+    if (k + 1 < P)
+      recurrent_forward_pair(exec, part_of(first, lower_part(T, P, k + 1)), part_of(second, s));
+    else
+      recurrent_forward(exec, part_of(second, s));
+  }
+}
+
+RecurrentBackward part_of(RecurrentBackward a, const Steps& s) {
+  a.dWx = a.dWx.slice(s.first, s.count);
+  a.dRh = a.dRh.slice(s.first, s.count);
+  a.dh = a.dh.slice(s.first, s.count);
+  a.h = a.h.slice(s.first, s.count + 1);
+  a.c = a.c.slice(s.first, s.count + 1);
+  a.saved = a.saved.slice(s.first, s.count);
+  return a;
+}
+
+// The gradients of one layer on their way from part to part.
+struct BackwardSide {
+  PassMemory memory;
+  RecurrentBackward whole;
+  Tensor past_R;
+
+  BackwardSide(const Tape& t, const Side& side, int64_t longest)
+      : whole(backward_args(t, side.l, side.d, memory, longest)),
+        past_R(t.tensor(t.acc(), {2, side.l.B, side.l.H})) {}
+  BackwardCarry carry(const Steps& s) const {
+    const int64_t end = s.first + s.count;
+    return {.dRh_next = end < whole.dh.n[0] ? whole.dRh.at(end) : View2{},
+            .past_R = past_R.view<3>()};
+  }
+};
+
+// From the last part to the first, the upper layer ahead.
+void backward(Tape& t, const Side& lower, const Side& upper, const Between& between, int64_t P) {
+  const Exec& exec = t.exec();
+  const int64_t T = lower.l.T, longest = lower_part(T, P, 0).count;
+  const GradientSink<2> dx = t.gradient_sink(upper.l.dx);
+  if (between.drops()) t.gradient_sink(lower.d.dy);  // its memory; parts are written as they come
+  const View3 dx_upper = t.gradient(upper.l.dx).view<3>(), dy = t.gradient(lower.d.dy).view<3>();
+  BackwardSide first(t, lower, longest), second(t, upper, longest);
+  const Steps last = upper_part(T, P, P - 1);
+  recurrent_backward_part(exec, part_of(second.whole, last), second.carry(last));
+  for (int64_t k = P - 1; k >= 0; --k) {
+    const Steps done = upper_part(T, P, k), s = lower_part(T, P, k);
+    add_input_gradient(t, upper.l, upper.d, second.memory, dx, done.first, done.count);
+    between.map(exec, dy, dx_upper, done);
+    if (k > 0) {
+      const Steps ahead = upper_part(T, P, k - 1);
+      recurrent_backward_part_pair(exec, part_of(first.whole, s), first.carry(s),
+                                   part_of(second.whole, ahead), second.carry(ahead));
+    } else {
+      recurrent_backward_part(exec, part_of(first.whole, s), first.carry(s));
+    }
+  }
+  first.memory.holder = second.memory.holder = Tensor();
+  add_weight_gradients(t, upper.l, upper.d, second.memory);
+  add_weight_gradients(t, lower.l, lower.d, first.memory);
+  add_input_gradient(t, lower.l, lower.d, first.memory, t.gradient_sink(lower.l.dx), 0, T);
+}
+
+}  // namespace
+
+Var recurrent_wavefront(Tape& tape, const WavefrontLayers& w, const Var& x,
+                        const LayerState& lower_state, const LayerState& upper_state,
+                        const View1& keep) {
+  LayerOptions options = w.options;
+  options.schedule = Schedule::persistent;  // a part alone might be predicted to run in another
+  const auto begin = [&](const RecurrentParams& p, const Var& in, const LayerState& state) {
+    const LayerRun l(tape, w.cell, p, in, {}, options);
+    return Side{l, begin_direction(tape, l, p, state, keep, false, options)};
+  };
+  const auto output = [&](Side& side) {
+    const Var y = tape.var(side.d.h.slice(1, side.l.T));
+    side.d.dy = y.slot();
+    return y;
+  };
+  // Masks are named in the order in which one layer after the other would name them.
+  Side lower = begin(w.lower, x, lower_state);
+  Var between_layers = output(lower);
+  Between between = {tape.mode().noise ? w.dropout : 0, options.locked, {}};
+  if (between.drops()) {
+    between.key = tape.next_mask_key();
+    between_layers = tape.var(between_layers.value().like(tape.arena()));
+  }
+  Side upper = begin(w.upper, between_layers, upper_state);
+  const Var y = output(upper);
+  forward(tape, lower, upper, between, w.parts);
+  carry_on(tape, lower.l, lower.d, lower_state);
+  carry_on(tape, upper.l, upper.d, upper_state);
+  tape.record("recurrent_wavefront",
+              [=, P = w.parts](Tape& t) { backward(t, lower, upper, between, P); });
+  return y;
+}
+
+}  // namespace unroll

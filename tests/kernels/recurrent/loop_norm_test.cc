@@ -1,0 +1,262 @@
+// Layer normalisation inside the loop: on the CPU in f64 forward against the oracle and gradients
+// against complex step through the whole layer; elsewhere both against the CPU in f64.
+#include "kernels/base/error.h"
+#include "kernels/base/launch_count.h"
+#include "tests/kernels/recurrent/loop_norm_case.h"
+
+namespace unroll::test {
+namespace {
+
+using Z = std::complex<double>;
+using Complex = oracle::NormedLayer<Z>;
+
+#if !defined(UNROLL_GPU_ON_CPU)
+Complex widened(const oracle::NormedLayer<double>& a) {
+  const auto widen = [](const std::vector<double>& v) {
+    return std::vector<Z>(v.begin(), v.end());
+  };
+  Complex z;
+  z.cell = a.cell;
+  z.T_ = a.T_;
+  z.B = a.B;
+  z.H = a.H;
+  z.reverse = a.reverse;
+  z.lengths = a.lengths;
+  z.Wx = widen(a.Wx);
+  z.R = widen(a.R);
+  z.b_W = widen(a.b_W);
+  z.b_R = widen(a.b_R);
+  z.h = widen(a.h);
+  z.c = widen(a.c);
+  z.kept_h = a.kept_h;
+  z.kept_c = a.kept_c;
+  z.passed = a.passed;
+  z.resets = a.resets;
+  z.g_R = widen(a.g_R);
+  z.g_c = widen(a.g_c);
+  z.b_c = widen(a.b_c);
+  return z;
+}
+
+TEST(LoopNorm, GradientEqualsComplexStepThroughTime) {
+  constexpr NoiseCase kCases[] = {
+      {{3, 2, 1, false, false, true, true, 0}, 0, 0, 0, false, false, false},
+      {{4, 3, 5, false, false, true, true, 0}, 0, 0, 0, false, false, false},
+      {{4, 3, 4, true, true, true, true, 2}, 0.4, 0.5, 0.3, false, false, true},
+      {{4, 2, 3, false, false, true, true, 0}, 0.4, 0.5, 0, false, true, true},
+  };
+  const Target target{DeviceKind::cpu, DType::f64};
+  const Backend cpu(Device::cpu(1));
+  for (Cell cell : oracle::kAllCells)
+    for (const NoiseCase& n : kCases) {
+      SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << n);
+      const oracle::NormedLayer<double> layer = normed_layer(cell, n, target);
+      NormedArrays arrays(cpu, layer, n, target);
+      const auto dh = random_values(arrays.T * arrays.B * arrays.H, DType::f64, 9);
+      arrays.dh.fill(dh);
+      arrays.run(cpu.exec());
+      const Complex z = widened(layer);
+      const auto derivative = [&](std::vector<Z> Complex::*input, size_t at) {
+        constexpr double kStep = 1e-100;
+        Complex moved = z;
+        (moved.*input)[at] += Z(0, kStep);
+        moved.forward();
+        double sum = 0;
+        const size_t first = layer.reverse ? 0 : size_t(layer.B * layer.H);
+        for (size_t i = 0; i < dh.size(); ++i) sum += dh[i] * moved.h[first + i].imag();
+        return sum / kStep;
+      };
+      const auto expect_all = [&](const char* what, Array<1>& got, std::vector<Z> Complex::*input) {
+        const std::vector<double> values = got.read();
+        for (size_t i = 0; i < values.size(); ++i)
+          EXPECT_NEAR(values[i], derivative(input, i), 1e-11) << what << " " << i;
+      };
+      const auto dWx = arrays.dWx.read(), dR = arrays.dR.read();
+      for (size_t i = 0; i < dWx.size(); ++i)
+        EXPECT_NEAR(dWx[i], derivative(&Complex::Wx, i), 1e-11) << "dWx " << i;
+      for (size_t i = 0; i < dR.size(); ++i)
+        EXPECT_NEAR(dR[i], derivative(&Complex::R, i), 1e-10) << "dR " << i;
+      expect_all("db_W", arrays.db_W, &Complex::b_W);
+      expect_all("db_R", arrays.db_R, &Complex::b_R);
+      expect_all("dg_R", arrays.dg_R, &Complex::g_R);
+      if (!arrays.two_states) continue;
+      expect_all("dg_c", arrays.dg_c, &Complex::g_c);
+      expect_all("db_c", arrays.db_c, &Complex::b_c);
+    }
+}
+#endif
+
+class LoopNormTest : public RecurrentTest {
+ protected:
+  template <class Body>
+  void for_all_cases(const Body& body) {
+    for (const Cell cell : oracle::kAllCells)
+      for (const NoiseCase& n : kNormCases) run_case(cell, n, body);
+  }
+  template <class Body>
+  void run_case(Cell cell, const NoiseCase& n, const Body& body) {
+    SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << n);
+    oracle::NormedLayer<double> layer = normed_layer(cell, n, GetParam());
+    NormedArrays arrays(backend(), layer, n, GetParam());
+    body(layer, arrays);
+  }
+  void expect_reference(oracle::NormedLayer<double>& layer, NormedArrays& arrays);
+};
+
+void LoopNormTest::expect_reference(oracle::NormedLayer<double>& layer, NormedArrays& arrays) {
+  const auto dh = random_values(arrays.T * arrays.B * arrays.H, act(), 9);
+  arrays.dh.fill(dh);
+  arrays.run(exec());
+  const Target exact{DeviceKind::cpu, DType::f64};
+  const Backend cpu(Device::cpu(1));
+  const auto run_exactly = [&](NormedArrays& a) {
+    a.dh.fill(dh);
+    a.run(cpu.exec());
+    return a.results();
+  };
+  NormedArrays reference(cpu, layer, arrays.n, exact);
+  const auto got = arrays.results(), expected = run_exactly(reference);
+  std::vector<double> limits(got.size(), tolerance(GetParam()));
+  if (act() == DType::bf16) {
+    // Division by a small deviation enlarges what bf16 rounds off: by how much, another rounding of
+    // R shows. Five things are rounded: h, saved numbers, R h normalised, dWx and dRh.
+    oracle::NormedLayer<double> rounded_otherwise = layer;
+    const auto signs = random_values(int64_t(layer.R.size()), DType::f64, 14);
+    for (size_t i = 0; i < signs.size(); ++i)
+      rounded_otherwise.R[i] *= 1 + (signs[i] < 0 ? -1 : 1) / 256.0;
+    NormedArrays otherwise(cpu, rounded_otherwise, arrays.n, exact);
+    const auto moved = run_exactly(otherwise);
+    for (size_t i = 0; i < limits.size(); ++i)
+      limits[i] = std::max(limits[i], 5 * relative_error(moved[i].second, expected[i].second));
+  }
+  // Of two numbers LN leaves the sign: the gradient of r and z of a single unit is what terms as
+  // large as rstd g dN cancel to.
+  double terms = 0;
+  if (arrays.H == 1 && arrays.split) {
+    const auto rstd = reference.Rh_rstd.read(), dN = reference.dN.read();
+    for (int64_t t = 0; t < arrays.T; ++t)
+      for (int64_t b = 0; b < arrays.B; ++b)
+        for (int64_t k = 0; k < 2; ++k)
+          terms = std::max(terms, rstd[size_t(t * 2 * arrays.B + b)] *
+                                      std::abs(dN[size_t((t * arrays.B + b) * 3 + k)]));
+  }
+  for (size_t i = 0; i < got.size(); ++i)
+    expect_close(got[i].second, expected[i].second, limits[i], got[i].first, terms);
+  layer.forward();
+  EXPECT_LE(relative_error(expected[0].second, layer.h), 1e-12);
+  for (Array<3>* a :
+       {&arrays.h, &arrays.c, &arrays.saved, &arrays.h_in, &arrays.Rh_hat, &arrays.Rh_rstd,
+        &arrays.c_hat, &arrays.dWx, &arrays.dRh, &arrays.dN, &arrays.dn_c})
+    EXPECT_TRUE(a->padding_untouched());
+  EXPECT_TRUE(arrays.c_rstd.padding_untouched());
+}
+
+TEST_P(LoopNormTest, EqualsOracleAndCpu) {
+  for_all_cases([&](oracle::NormedLayer<double>& layer, NormedArrays& arrays) {
+    expect_reference(layer, arrays);
+  });
+}
+
+// More units than a block has threads.
+TEST_P(LoopNormTest, WideLanes) {
+  if (GetParam().device == DeviceKind::cpu || act() == DType::bf16) return;
+  constexpr NoiseCase kWide = {
+      {2, 1, 519, false, false, true, true, 0}, 0, 0, 0, false, false, false};
+  run_case(Cell::tanh, kWide, [&](oracle::NormedLayer<double>& layer, NormedArrays& arrays) {
+    expect_reference(layer, arrays);
+  });
+}
+
+TEST_P(LoopNormTest, TwiceGivesTheSameBits) {
+  for (const Cell cell : {Cell::lstm, Cell::gru})
+    run_case(cell, kNormCases[1], [&](oracle::NormedLayer<double>&, NormedArrays& arrays) {
+      arrays.dh.fill(0.5);
+      const auto bytes = [&] {
+        arrays.run(exec());
+        std::vector<std::vector<unsigned char>> all;
+        for (Array<3>* a : {&arrays.h, &arrays.c, &arrays.saved, &arrays.Rh_hat, &arrays.Rh_rstd,
+                            &arrays.c_hat, &arrays.dWx, &arrays.dRh, &arrays.dN, &arrays.dn_c})
+          all.push_back(a->bytes());
+        for (Array<1>* a : {&arrays.db_W, &arrays.db_R, &arrays.dg_R, &arrays.dg_c, &arrays.db_c})
+          all.push_back(a->bytes());
+        all.push_back(arrays.dR.bytes());
+        return all;
+      };
+      const auto first = bytes();
+      EXPECT_EQ(first, bytes());
+      // Evaluation keeps nothing, and computes the same.
+      const auto h = arrays.h.bytes();
+      recurrent_forward(exec(), arrays.forward_args(false));
+      synchronize();
+      EXPECT_EQ(arrays.h.bytes(), h);
+    });
+}
+
+// One kernel a step and pass besides the product; other schedules are never run in its place.
+TEST_P(LoopNormTest, OneKernelAStepInTheAlternatingSchedule) {
+  const bool cuda = GetParam().device == DeviceKind::cuda;
+  const auto choose = [&](Schedule asked) {
+    return choose_schedule(exec(), asked, Cell::lstm, act(), 4, 8, 33, true);
+  };
+  const ScheduleChoice choice = choose(Schedule::automatic);
+  EXPECT_EQ(choice.schedule, cuda ? Schedule::alternating : Schedule::automatic);
+  if (!cuda) return;
+  EXPECT_NE(choice.reason.find("step cannot run: layer normalisation"), std::string::npos)
+      << choice.reason;
+  for (const Schedule asked : {Schedule::step, Schedule::persistent}) try {
+      choose(asked);
+      ADD_FAILURE() << name_of(asked);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::usage);
+      EXPECT_NE(std::string(e.what()).find("layer normalisation needs"), std::string::npos)
+          << e.what();
+    }
+  run_case(Cell::lstm, kNormCases[3], [&](oracle::NormedLayer<double>&, NormedArrays& arrays) {
+    arrays.dh.fill(0.5);
+    for (const bool backward : {false, true}) {
+      const uint64_t before = gpu::launch_count();
+      if (backward)
+        recurrent_backward(exec(), arrays.backward_args());
+      else
+        recurrent_forward(exec(), arrays.forward_args());
+      EXPECT_EQ(int(gpu::launch_count() - before), arrays.T);
+    }
+    synchronize();
+    RecurrentForward f = arrays.forward_args();
+    f.schedule = Schedule::step;
+    EXPECT_THROW(recurrent_forward(exec(), f), Error);
+  });
+}
+
+TEST_P(LoopNormTest, ErrorsNameTheArgument) {
+  run_case(Cell::lstm, kNormCases[1], [&](oracle::NormedLayer<double>&, NormedArrays& arrays) {
+    const auto error_of = [&](auto op, const auto& args) {
+      try {
+        op(exec(), args);
+      } catch (const Error& e) {
+        return std::string(e.what());
+      }
+      return std::string("no error");
+    };
+    RecurrentForward f = arrays.forward_args();
+    f.norm.g_c = {};
+    EXPECT_NE(error_of(&recurrent_forward, f).find("norm.g_c is missing"), std::string::npos);
+    f = arrays.forward_args();
+    f.scratch.bytes -= 1;
+    EXPECT_NE(error_of(&recurrent_forward, f).find("scratch is "), std::string::npos);
+    RecurrentBackward b = arrays.backward_args();
+    b.norm.c_hat = {};
+    EXPECT_NE(error_of(&recurrent_backward, b).find("norm.c_hat is missing"), std::string::npos);
+    b = arrays.backward_args();
+    b.dRh = {};
+    EXPECT_NE(error_of(&recurrent_backward, b).find("dRh is missing"), std::string::npos);
+    b = arrays.backward_args();
+    b.dn_c = {};
+    EXPECT_NE(error_of(&recurrent_backward, b).find("dn_c is missing"), std::string::npos);
+  });
+}
+
+UNROLL_ON_TARGETS(LoopNormTest);
+
+}  // namespace
+}  // namespace unroll::test
