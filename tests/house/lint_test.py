@@ -180,12 +180,17 @@ ptxas info    : Used 255 registers, used 1 barriers, 40 bytes cumulative stack s
 """
 
     def test_spill_is_found(self):
-        self.assertEqual(spills.spilling(self.LOG), {"_Z4fullPf": "40 bytes stored, 36 loaded"})
+        self.assertEqual(spills.spilling(self.LOG), {("sm_90", "_Z4fullPf"): "40 bytes stored, 36 loaded"})
         self.assertEqual(len(spills.violations(self.LOG, [])), 1)
         self.assertIn("_Z4fullPf", spills.violations(self.LOG, [])[0])
 
-    def test_listed_spill_passes(self):
-        self.assertEqual(spills.violations(self.LOG, ["_Z4full*"]), [])
+    def test_listed_spill_passes_on_its_device(self):
+        self.assertEqual(spills.violations(self.LOG, [("sm_90", "_Z4full*")]), [])
+        self.assertEqual(len(spills.violations(self.LOG, [("sm_80", "_Z4full*")])), 1)
+
+    def test_every_line_of_the_list_names_a_device(self):
+        for line in spills.allowed_patterns():
+            self.assertRegex(" ".join(line), r"^sm_\d+ \S+$")
 
     def test_compiler_launcher_fails_and_keeps_quiet(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -12,25 +12,33 @@ import sys
 
 ALLOWED = pathlib.Path(__file__).with_name("spills_allowed.txt")
 PROPERTIES = re.compile(
-    r"Function properties for (\S+)\s+\d+ bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+    r"Compiling entry function '\S+' for '(?P<device>sm_\d+)|"
+    r"Function properties for (?P<name>\S+)\s+\d+ bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads")
 VERBOSE = re.compile(r"^ptxas info .*\n|^ +\d+ bytes stack frame, .*\n", re.M)
 
 
 def spilling(log):
-    """Mangled name of each kernel that spills, with how much."""
-    return {name: f"{stores} bytes stored, {loads} loaded"
-            for name, stores, loads in PROPERTIES.findall(log) if int(stores) or int(loads)}
+    """(device, mangled name) of each kernel that spills, with how much."""
+    device, found = "", {}
+    for match in PROPERTIES.finditer(log):
+        device = match["device"] or device
+        if match["name"] and (int(match["stores"]) or int(match["loads"])):
+            found[device, match["name"]] = f"{match['stores']} bytes stored, {match['loads']} loaded"
+    return found
 
 
 def allowed_patterns():
-    lines = (line.split("#")[0].strip() for line in ALLOWED.read_text().splitlines())
-    return [line for line in lines if line]
+    """(device, pattern of mangled names) of each line."""
+    lines = (line.split("#")[0].split() for line in ALLOWED.read_text().splitlines())
+    return [tuple(words) for words in lines if words]
 
 
 def violations(log, allowed):
-    return [f"{name} spills registers: {amount}. Use fewer registers, or list it in {ALLOWED.name} with the reason"
-            for name, amount in spilling(log).items()
-            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed)]
+    return [f"{name} spills registers on {device}: {amount}. Use fewer registers, or list it in {ALLOWED.name} with "
+            "the reason"
+            for (device, name), amount in spilling(log).items()
+            if not any(on == device and fnmatch.fnmatchcase(name, pattern) for on, pattern in allowed)]
 
 
 def launch(command):
