@@ -17,8 +17,6 @@ StateNoise noise_of(Tape& tape, const LayerOptions& options) {
   return noise;
 }
 
-View3 view3(const Tensor& t) { return t ? t.view<3>() : View3{}; }
-
 Scratch scratch_of(const Tape& tape, const LayerRun& l, const DirectionRun& d, Tensor& holder,
                    int64_t steps) {
   return tape.scratch(holder, recurrent_scratch_bytes(tape.exec(), l.cell, tape.act(), int(steps),

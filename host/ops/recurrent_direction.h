@@ -55,6 +55,9 @@ RecurrentForward forward_args(const Tape& tape, const LayerRun& l, const Directi
 RecurrentBackward backward_args(const Tape& tape, const LayerRun& l, const DirectionRun& d,
                                 PassMemory& memory, int64_t steps);
 
+// Of an array that a direction may not have.
+inline View3 view3(const Tensor& t) { return t ? t.view<3>() : View3{}; }
+
 // Columns first .. first+count-1 of a matrix.
 inline View2 columns(const View2& m, int64_t first, int64_t count) {
   View2 v = m;

@@ -7,8 +7,6 @@
 namespace unroll {
 namespace {
 
-View3 view3(const Tensor& t) { return t ? t.view<3>() : View3{}; }
-
 // Calls body(k, first, count) for the rows of W of every group of gates that is normalised together.
 template <class Body>
 void for_groups(const LayerRun& l, const Body& body) {

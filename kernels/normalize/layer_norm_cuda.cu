@@ -83,29 +83,30 @@ void backward_kernel(View<T, 2> dx, View<const T, 2> dy, View<const T, 2> x_hat,
                      const float* g) {
   const int64_t row = blockIdx.x, D = dy.n[1];
   const T *const in = dy.row(row), *const normal = x_hat.row(row);
+  const auto for_each_loaded = [&](auto f) {
+    for_each_mine(D, [&](int64_t j, auto width) {
+      constexpr int W = decltype(width)::value;
+      float d[W], gain[W], hat[W];
+      load_strip<aligned>(in + j, d);
+      load_strip<aligned>(g + j, gain);
+      load_strip<aligned>(normal + j, hat);
+      f(j, d, gain, hat, width);
+    });
+  };
   float mine = 0, mine_hat = 0;
-  for_each_mine(D, [&](int64_t j, auto width) {
-    constexpr int W = decltype(width)::value;
-    float d[W], gain[W], hat[W];
-    load_strip<aligned>(in + j, d);
-    load_strip<aligned>(g + j, gain);
-    load_strip<aligned>(normal + j, hat);
+  for_each_loaded([&](int64_t, auto& d, auto& gain, auto& hat, auto width) {
 #pragma unroll
-    for (int k = 0; k < W; ++k) {
+    for (int k = 0; k < decltype(width)::value; ++k) {
       mine += gain[k] * d[k];
       mine_hat += gain[k] * d[k] * hat[k];
     }
   });
   const float mean = block_sum(mine) / float(D), mean_hat = block_sum(mine_hat) / float(D);
   const float r = rstd[row];
-  for_each_mine(D, [&](int64_t j, auto width) {
-    constexpr int W = decltype(width)::value;
-    float d[W], gain[W], hat[W];
-    load_strip<aligned>(in + j, d);
-    load_strip<aligned>(g + j, gain);
-    load_strip<aligned>(normal + j, hat);
+  for_each_loaded([&](int64_t j, auto& d, auto& gain, auto& hat, auto width) {
 #pragma unroll
-    for (int k = 0; k < W; ++k) d[k] = r * (gain[k] * d[k] - mean - hat[k] * mean_hat);
+    for (int k = 0; k < decltype(width)::value; ++k)
+      d[k] = r * (gain[k] * d[k] - mean - hat[k] * mean_hat);
     store_strip<aligned>(dx.row(row) + j, d);
   });
 }

@@ -9,66 +9,13 @@
 #include <stdexcept>
 #include <vector>
 
-#include "host/device/backend.h"
-#include "host/device/graph.h"
-#include "kernels/base/error.h"
-#include "tests/gpu_on_cpu/engine.h"
-#include "tests/gpu_on_cpu/runtime/runtime.h"
+#include "tests/gpu_on_cpu/runtime/arrays.h"
 
-namespace unroll {
+namespace unroll::test {
 namespace {
 
 using gpu_on_cpu::enqueue;
 using gpu_on_cpu::set_queue_seed;
-
-constexpr int kSeeds = 60;
-constexpr size_t kCount = 8;
-constexpr size_t kBytes = kCount * sizeof(float);
-
-// A program that says whether its numbers were right; the number of seeds for which they were not.
-int wrong_seeds(const std::function<bool()>& program) {
-  int wrong = 0;
-  for (int seed = 1; seed <= kSeeds; ++seed) {
-    set_queue_seed(uint64_t(seed));
-    wrong += !program();
-    Device::cuda().synchronize();
-  }
-  return wrong;
-}
-
-bool all_are(const float* p, float value) {
-  return std::all_of(p, p + kCount, [&](float x) { return x == value; });
-}
-
-// y = x + value, as a kernel: its arguments are copied when it is issued.
-void add_kernel(const Stream& stream, float* y, const float* x, float value) {
-  enqueue(stream.handle(), [=] {
-    for (size_t i = 0; i < kCount; ++i) y[i] = x[i] + value;
-  });
-}
-
-struct Arrays {
-  Device device = Device::cuda();
-  Stream stream{device}, other{device};
-  Buffer x{device, MemoryKind::device, kBytes}, y{device, MemoryKind::device, kBytes};
-  Buffer pinned{device, MemoryKind::pinned, kBytes}, result{device, MemoryKind::pinned, kBytes};
-  Arrays() {
-    fill(1);
-    stream.copy(x.data(), pinned.data(), kBytes);
-    stream.fill_zero(y.data(), kBytes);
-    stream.synchronize();
-    std::fill_n(result.as<float>(), kCount, -5.0f);
-  }
-  void fill(float v) { std::fill_n(pinned.as<float>(), kCount, v); }
-  // Waits for both streams and reads y.
-  bool y_is(float value) {
-    stream.synchronize();
-    other.synchronize();
-    stream.copy(result.data(), y.data(), kBytes);
-    stream.synchronize();
-    return all_are(result.as<float>(), value);
-  }
-};
 
 // What a user reads whose GPU or driver this build cannot use.
 TEST(Runtime, AMachineThatCannotRunUnrollIsToldWhy) {
@@ -222,126 +169,6 @@ TEST(Runtime, PageableCopiesAreStaged) {
             0);
 }
 
-// --- graphs --------------------------------------------------------------------------------------
-
-// Three steps with a rate that changes per step; by value it keeps what it was at capture.
-bool steps(bool rate_on_device) {
-  Arrays a;
-  float rate = 1;
-  Graph graph = Graph::capture(a.stream, [&] {
-    if (rate_on_device)
-      enqueue(a.stream.handle(), [y = a.y.as<float>(), rate = a.x.as<float>()] {
-        for (size_t i = 0; i < kCount; ++i) y[i] += rate[i];
-      });
-    else
-      add_kernel(a.stream, a.y.as<float>(), a.y.as<float>(), rate);
-  });
-  for (int step = 1; step <= 3; ++step) {
-    rate = float(step);
-    a.fill(rate);
-    a.stream.copy(a.x.data(), a.pinned.data(), kBytes);
-    graph.launch(a.stream);
-    a.stream.synchronize();
-  }
-  return a.y_is(6);
-}
-TEST(Runtime, ReplayUsesArgumentsAsCaptured) {
-  EXPECT_EQ(wrong_seeds([] { return steps(true); }), 0);
-  EXPECT_EQ(wrong_seeds([] { return steps(false); }), kSeeds);
-}
-
-TEST(Runtime, CaptureRunsNothingAndReplayRunsEverything) {
-  Arrays a;
-  Graph graph = Graph::capture(a.stream, [&] {
-    a.stream.copy(a.x.data(), a.pinned.data(), kBytes);
-    add_kernel(a.stream, a.y.as<float>(), a.x.as<float>(), 1);
-    a.stream.fill_zero(a.x.data(), kBytes);
-  });
-  EXPECT_EQ(graph.nodes(), 3u);
-  EXPECT_TRUE(a.y_is(0));
-  for (float v : {3.0f, 8.0f}) {
-    a.fill(v);
-    graph.launch(a.stream);
-    EXPECT_TRUE(a.y_is(v + 1));
-  }
-}
-
-// A fork to another stream inside a capture, and its join.
-Graph forked(Arrays& a, bool fork_waits, bool join) {
-  Event fork(a.device), done(a.device);
-  return Graph::capture(a.stream, [&] {
-    if (!fork_waits) fork.record(a.stream);
-    add_kernel(a.stream, a.x.as<float>(), a.x.as<float>(), 1);
-    if (fork_waits) fork.record(a.stream);
-    a.other.wait(fork);
-    add_kernel(a.other, a.y.as<float>(), a.x.as<float>(), 0);
-    done.record(a.other);
-    if (join) a.stream.wait(done);
-  });
-}
-TEST(Runtime, CaptureKeepsTheDependenciesOfAFork) {
-  const auto program = [](bool fork_waits) {
-    Arrays a;
-    forked(a, fork_waits, true).launch(a.stream);
-    return a.y_is(2);
-  };
-  EXPECT_EQ(wrong_seeds([&] { return program(true); }), 0);
-  EXPECT_GT(wrong_seeds([&] { return program(false); }), kSeeds / 4);
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-testing::AssertionResult says(const std::string& text, const std::string& part) {
-  if (text.find(part) != std::string::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "\"" << text << "\" does not say \"" << part << "\"";
-}
-
-TEST(Runtime, IllegalCallsDuringCaptureAreErrors) {
-  Arrays a;
-  Event outside(a.device);
-  outside.record(a.other);
-  std::vector<float> pageable(kCount);
-  const std::function<void()> illegal[] = {
-      [&] { a.stream.synchronize(); },
-      [&] { a.device.synchronize(); },
-      [&] { Buffer(a.device, MemoryKind::device, 16); },
-      [&] { Buffer(a.device, MemoryKind::pinned, 16); },
-      [&] { a.stream.copy(a.x.data(), pageable.data(), kBytes); },
-      [&] { a.stream.copy(pageable.data(), a.x.data(), kBytes); },
-  };
-  for (const auto& call : illegal)
-    EXPECT_TRUE(
-        says(error_of([&] { Graph::capture(a.stream, call); }), "not permitted when stream"));
-  EXPECT_TRUE(says(error_of([&] { Graph::capture(a.stream, [&] { a.stream.wait(outside); }); }),
-                   "uncaptured work in another stream"));
-  EXPECT_TRUE(says(error_of([&] { forked(a, true, false); }), "unjoined"));
-  // An error that is swallowed spoils the capture all the same.
-  EXPECT_TRUE(says(error_of([&] {
-                     Graph::capture(a.stream, [&] { error_of([&] { a.stream.synchronize(); }); });
-                   }),
-                   "previous error during capture"));
-  // Afterwards the stream works as before.
-  add_kernel(a.stream, a.y.as<float>(), a.x.as<float>(), 1);
-  EXPECT_TRUE(a.y_is(2));
-}
-
-TEST(Runtime, EventRecordedInACaptureIsOfNoUseOutside) {
-  Arrays a;
-  Event event(a.device);
-  Graph::capture(a.stream, [&] {
-    add_kernel(a.stream, a.y.as<float>(), a.x.as<float>(), 1);
-    event.record(a.stream);
-  });
-  EXPECT_TRUE(says(error_of([&] { event.synchronize(); }), "last recorded in a capturing stream"));
-  EXPECT_TRUE(says(error_of([&] { a.other.wait(event); }), "last recorded in a capturing stream"));
-}
-
 // --- errors --------------------------------------------------------------------------------------
 
 TEST(Runtime, FailureOfQueuedWorkIsReportedByTheNextSynchronise) {
@@ -399,4 +226,4 @@ TEST(Runtime, SameSeedSameOrder) {
 }
 
 }  // namespace
-}  // namespace unroll
+}  // namespace unroll::test

@@ -10,6 +10,7 @@
 
 #include "host/ops/mixture_softmax.h"
 #include "models/output_layer.h"
+#include "tests/harness/differences.h"
 #include "tests/harness/tolerances.h"
 
 namespace unroll::test {
@@ -141,16 +142,7 @@ class AdversarialTest : public testing::TestWithParam<int> {
       const Values loss = o_.losses(moves, eps);
       return dot(loss.data(), weight_.data(), N);
     };
-    Values d;
-    for (double& v : at) {
-      const double kept = v, h = 1e-5;
-      v = kept + h;
-      const double above = objective();
-      v = kept - h;
-      d.push_back((above - objective()) / (2 * h));
-      v = kept;
-    }
-    return d;
+    return central_differences(at, objective);
   }
   void expect_gradients(const Result& r, double eps) {
     expect_close(r.dx, differences(o_.x, eps), 1e-8, "dx");

@@ -3,6 +3,7 @@
 #include "kernels/heads/adversarial_target.h"
 
 #include "kernels/base/error.h"
+#include "tests/harness/differences.h"
 #include "tests/kernels/heads/xent_problem.h"
 
 namespace unroll::test {
@@ -103,16 +104,7 @@ TEST(AdversarialOracle, GradientsAreDifferencesOfTheMovedLoss) {
     return sum;
   };
   const auto differences = [&](std::vector<double>& at) {
-    std::vector<double> d;
-    for (double& v : at) {
-      const double kept = v, h = 1e-5;
-      v = kept + h;
-      const double above = objective();
-      v = kept - h;
-      d.push_back((above - objective()) / (2 * h));
-      v = kept;
-    }
-    return d;
+    return central_differences(at, objective);
   };
   expect_close(oracle.loss, moved_loss(p, noise), 1e-13, "loss");
   expect_close(oracle.dx, differences(p.x), 1e-8, "dx");
