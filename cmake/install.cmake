@@ -20,7 +20,7 @@ install(EXPORT unroll-targets NAMESPACE unroll:: DESTINATION ${package})
 foreach(layer kernels host models)
   install(DIRECTORY ${layer} DESTINATION include/unroll FILES_MATCHING
     PATTERN "*.h" PATTERN "*.def"
-    PATTERN gpu.h EXCLUDE PATTERN gpu_nvcc.h EXCLUDE PATTERN cuda_check.h EXCLUDE
+    PATTERN gpu.h EXCLUDE PATTERN gpu_nvcc*.h EXCLUDE PATTERN cuda_check.h EXCLUDE
     PATTERN models/cli EXCLUDE PATTERN models/demo EXCLUDE PATTERN models/recipes EXCLUDE)
 endforeach()
 install(FILES models/unroll.h DESTINATION include/unroll)

@@ -64,6 +64,7 @@ class OutputLayer {
             std::max(classes_.largest, cfg.bounds[size_t(c) + 1] - cfg.bounds[size_t(c)]);
       classes_.bounds = add_ids(p, cfg.bounds);
     } else if (kind_ != Kind::full) {
+      if (!tied) p.touch_by_rows(W_, cfg.samples);
       const AliasTable table = alias_table(cfg.q);
       sampled_ = {SampledObjective::softmax,
                   cfg.samples,

@@ -65,7 +65,7 @@ class RnnLm final : public LanguageModel {
     const Init words = init(0.1);
     const int last = width(cfg.L - 1), G = info_of(cfg.cell).gates;
     E_ = p.add("encoder.weight", cfg.V, cfg.E, words);
-    if (!cfg.tied) p.read_by_rows(E_);
+    if (!cfg.tied) p.touch_by_rows(E_);
     stack_.cell = cfg.cell;
     stack_.dropout_input = rate(cfg.dropout_input);
     stack_.dropout_hidden = rate(cfg.dropout_hidden);

@@ -1,6 +1,7 @@
 // Embedding lookup and its gradient.
 #include "bench/harness/roofline.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/embedding/store_rows.h"
 
 namespace unroll::bench {
 
@@ -46,6 +47,16 @@ void add_embedding(const Bench& bench) {
                                       .scratch = c.scratch(bench, scratch)};
         c.work.bytes = double(N) * D * (es + 4);
         c.body = [exec = bench.exec(), a] { embedding_rows_backward(exec, a); };
+      });
+      bench.add("store_rows/" + sizes, [=, &bench](Bench::Case& c) {
+        View1 words = c.ids(bench, N, V);
+        words.dtype = DType::u32;
+        const StoreRows a{.ids = c.ids(bench, N, V),
+                          .terms = c.array(bench, DType::f32, N, D),
+                          .g = {words, c.array(bench, DType::f32, N, D)},
+                          .V = V};
+        c.work.bytes = double(N) * D * 8;
+        c.body = [exec = bench.exec(), a] { store_rows(exec, a); };
       });
     }
 }

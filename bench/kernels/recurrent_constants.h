@@ -17,8 +17,12 @@ enum class Exchange {
   grid_barrier,  // the cooperative grid's own barrier, then loads
   counter,       // gpu::GridBarrier, then loads
   watch_all,     // the words are the flag, and every one is loaded until it has come
-  watch_one      // the same, one word of a warp is watched: what the persistent schedule does
+  watch_one,     // the same, one word of a warp is watched: what the persistent schedule does
+  // A group is a cluster, its words lie in shared memory, and the cluster's barrier is in between:
+  cluster_read,  // each block keeps its words, and the others read them there
+  cluster_write  // each block writes its words to all others
 };
+inline bool is_in_cluster(Exchange how) { return how >= Exchange::cluster_read; }
 
 // `steps` times, each of groups * shares blocks publishes block_words words and then reads all words of
 // its group. With S_j(i) the sum, modulo 2^32, that thread j of a block makes of the words it reads
@@ -27,14 +31,14 @@ enum class Exchange {
 struct ExchangeRun {
   Exchange how;
   uint32_t* words;  // [steps,groups,shares*block_words]; filled with 0xff where words are the flag
-  uint32_t* counter;  // 0
+  uint32_t* counter;  // 0; neither is used in clusters
   uint32_t* sums;     // [blocks,256], out: S of the last step
   int steps, groups, shares;
   int block_words;  // of a block in a step, a multiple of 4
 };
 void run_exchange(CUstream_st* stream, const ExchangeRun& run);
-// How many blocks of it one multiprocessor holds.
-int exchange_blocks_per_sm();
+// How many groups of it the device holds at once.
+int resident_groups(const ExchangeRun& run);
 void fill_words(CUstream_st* stream, uint32_t* words, int64_t n, uint32_t value);
 
 // Products as a step of the persistent schedule does them: 8 warps a block, each with 4 blocks of K

@@ -36,21 +36,20 @@ double slope_ns(const Bench& bench, int n, const std::function<void(int)>& body)
 
 void add_exchange(const Bench& bench, const char* name, Exchange how, int groups, int shares,
                   int words_of_block, double assumed_ns) {
+  const ExchangeRun shape{how, nullptr, nullptr, nullptr, 0, groups, shares, words_of_block};
+  if (resident_groups(shape) < groups) return;
   const int bytes = shares * words_of_block * 4;
   bench.add_figure(std::string("exchange_") + name + "/" + std::to_string(groups) + "x" +
                        std::to_string(shares) + "_blocks/" + std::to_string(bytes) + "_bytes/ns",
                    assumed_ns, [=, &bench](Bench::Case& c) {
                      constexpr int kSteps = 40;
                      const int blocks = groups * shares;
-                     const int64_t n = int64_t(2 * kSteps) * blocks * words_of_block;
-                     ExchangeRun run{how,
-                                     words(bench, c, n),
-                                     words(bench, c, 1),
-                                     words(bench, c, int64_t(blocks) * kConstantsThreads),
-                                     0,
-                                     groups,
-                                     shares,
-                                     words_of_block};
+                     const int64_t n =
+                         is_in_cluster(how) ? 1 : int64_t(2 * kSteps) * blocks * words_of_block;
+                     ExchangeRun run = shape;
+                     run.words = words(bench, c, n);
+                     run.counter = words(bench, c, 1);
+                     run.sums = words(bench, c, int64_t(blocks) * kConstantsThreads);
                      // A step loads its words after they have come; that is not part of the exchange.
                      return slope_ns(bench, kSteps, [&, run](int steps) mutable {
                        run.steps = steps;
@@ -61,15 +60,15 @@ void add_exchange(const Bench& bench, const char* name, Exchange how, int groups
                    });
 }
 
-void add_exchanges(const Bench& bench, int multiprocessors) {
+void add_exchanges(const Bench& bench) {
   constexpr std::pair<const char*, Exchange> kWays[] = {{"grid_barrier", Exchange::grid_barrier},
                                                         {"counter", Exchange::counter},
                                                         {"watch_all", Exchange::watch_all},
                                                         {"watch_one", Exchange::watch_one}};
-  for (const int blocks : {32, 72, 128}) {
-    if (blocks > multiprocessors * exchange_blocks_per_sm()) continue;
-    // As good as nothing, and the h of (B,H) = (8,650), (20,650) or (8,1150), (20,1150), (32,2048).
-    for (const int bytes : {0, 10 << 10, 18 << 10, 46 << 10, 131 << 10})
+  // As good as nothing, and the h of (B,H) = (8,650), (20,650) or (8,1150), (20,1150), (32,2048).
+  constexpr int kPayloads[] = {0, 10 << 10, 18 << 10, 46 << 10, 131 << 10};
+  for (const int blocks : {32, 72, 128})
+    for (const int bytes : kPayloads)
       for (const auto& [name, how] : kWays) {
         const int n = std::max(bytes / 4 / blocks / 4, 1) * 4;
         // The model: the latency, and the loads of the numbers by every block.
@@ -78,10 +77,20 @@ void add_exchanges(const Bench& bench, int multiprocessors) {
                              kClocksPerNs;
         add_exchange(bench, name, how, 1, blocks, n, kExchangeNs + loads);
       }
-  }
+  // Through distributed shared memory, on most of the device; what does not fit there is left out.
+  for (const int shares : {2, 4, 8})
+    for (const int bytes : kPayloads) {
+      const int n = std::max(bytes / 4 / shares / 4, 1) * 4;
+      // The model: a barrier, what goes from block to block, and the loads of all of it.
+      const double moved =
+          ((shares - 1) * n * 4 / kClusterBytesPerClock + shares * n * 4 / kSharedBytesPerClock) /
+          kClocksPerNs;
+      for (const auto& [name, how] : {std::pair{"cluster_read", Exchange::cluster_read},
+                                      std::pair{"cluster_write", Exchange::cluster_write}})
+        add_exchange(bench, name, how, 128 / shares, shares, n, kClusterNs + moved);
+    }
   for (const int groups : {2, 3, 4}) {  // together the numbers of one group of (20,1150)
     const int shares = 128 / groups, n = std::max((46 << 10) / groups / 4 / shares / 4, 1) * 4;
-    if (groups * shares > multiprocessors * exchange_blocks_per_sm()) continue;
     const double loads = std::max(n * shares * 4 / kIngestBytesPerClock,
                                   double(n) * shares * 4 * groups * shares / kL2BytesPerClock) /
                          kClocksPerNs;
@@ -261,7 +270,7 @@ void add_recurrent_constants(const Bench& bench) {
   add_arithmetic(bench, multiprocessors);
   add_loads(bench, multiprocessors);
   add_nodes(bench, multiprocessors);
-  add_exchanges(bench, multiprocessors);
+  add_exchanges(bench);
 }
 
 }  // namespace unroll::bench

@@ -74,6 +74,59 @@ void exchange_kernel(ExchangeRun run) {
   run.sums[blockIdx.x * kThreads + threadIdx.x] = sum;
 }
 
+// Words of two steps in turn: what a block writes in a step has been read by all that passed the
+// barrier of the step before.
+template <Exchange how>
+GPU_KERNEL_BOUNDS(kThreads, 1)
+void cluster_exchange_kernel(ExchangeRun run) {
+  constexpr int kDeep = 6;
+  constexpr bool kWrites = how == Exchange::cluster_write;
+  const int tid = int(threadIdx.x), rank = gpu::cluster_rank();
+  const int kept = kWrites ? run.shares * run.block_words : run.block_words;
+  GPU_DYN_SHARED(raw);
+  uint32_t* both = gpu::carve<uint32_t>(raw, size_t(2 * kept));
+  uint32_t sum = 0;
+  gpu::cluster_sync();
+#pragma unroll 1
+  for (int i = 0; i < run.steps; ++i) {
+    uint32_t* entry = both + i % 2 * kept;
+    const uint32_t word = (sum + blockIdx.x + 1) & 0x7fffffffu;
+#pragma unroll 1
+    for (int s = 0; s < (kWrites ? run.shares : 1); ++s) {
+      // Not all blocks the same one at a time.
+      uint32_t* to = kWrites
+                         ? gpu::cluster_map(entry, (rank + s) % run.shares) + rank * run.block_words
+                         : entry;
+      for (int j = tid; j < run.block_words; j += kThreads) to[j] = word;
+    }
+    gpu::cluster_sync();
+    sum = 0;
+    // The entry's vectors, which are blocks' pieces one after the other, among the threads in turn.
+    const int vectors = (kWrites ? run.shares : 1) * run.block_words / 4;
+#pragma unroll 1
+    for (int s = 0; s < (kWrites ? 1 : run.shares); ++s) {
+      const int owner = kWrites ? 0 : (rank + s) % run.shares;
+      const uint32_t* from = kWrites ? entry : gpu::cluster_map(entry, owner);
+      const int first = int(unsigned(tid - owner * vectors) % kThreads);
+#pragma unroll 1
+      for (int v0 = first; v0 < vectors; v0 += kDeep * kThreads) {
+        Words w[kDeep];
+#pragma unroll
+        for (int j = 0; j < kDeep; ++j) {
+          w[j] = Words{};
+          if (v0 + j * kThreads < vectors) w[j] = gpu::load_vec<4>(from + (v0 + j * kThreads) * 4);
+        }
+#pragma unroll
+        for (int j = 0; j < kDeep; ++j) sum += w[j][0] + w[j][1] + w[j][2] + w[j][3];
+      }
+    }
+    // What a step does with the words needs all of them.
+    gpu::sync_threads();
+  }
+  run.sums[blockIdx.x * kThreads + tid] = sum;
+  gpu::cluster_sync();
+}
+
 GPU_KERNEL void fill_kernel(uint32_t* words, int64_t n, uint32_t value) {
   for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < n;
        i += int64_t(gridDim.x) * kThreads)
@@ -152,23 +205,48 @@ GPU_KERNEL void chase_kernel(const uint32_t* data, uint32_t* last, int steps) {
 
 }  // namespace
 
-void run_exchange(CUstream_st* stream, const ExchangeRun& run) {
-  gpu::Launch shape = shape_of(run.groups * run.shares);
-  shape.cooperative = true;
-  switch (run.how) {
+namespace {
+
+using ExchangeKernel = void (*)(ExchangeRun);
+
+ExchangeKernel kernel_of(Exchange how) {
+  switch (how) {
     case Exchange::grid_barrier:
-      return gpu::launch(exchange_kernel<Exchange::grid_barrier>, shape, stream, run);
+      return exchange_kernel<Exchange::grid_barrier>;
     case Exchange::counter:
-      return gpu::launch(exchange_kernel<Exchange::counter>, shape, stream, run);
+      return exchange_kernel<Exchange::counter>;
     case Exchange::watch_all:
-      return gpu::launch(exchange_kernel<Exchange::watch_all>, shape, stream, run);
+      return exchange_kernel<Exchange::watch_all>;
     case Exchange::watch_one:
-      return gpu::launch(exchange_kernel<Exchange::watch_one>, shape, stream, run);
+      return exchange_kernel<Exchange::watch_one>;
+    case Exchange::cluster_read:
+      return cluster_exchange_kernel<Exchange::cluster_read>;
+    case Exchange::cluster_write:
+      return cluster_exchange_kernel<Exchange::cluster_write>;
   }
+  return nullptr;
 }
 
-int exchange_blocks_per_sm() {
-  return gpu::blocks_per_sm(exchange_kernel<Exchange::watch_one>, kThreads, 0);
+gpu::Launch launch_of(const ExchangeRun& run) {
+  gpu::Launch shape = shape_of(run.groups * run.shares);
+  shape.cooperative = !is_in_cluster(run.how);
+  if (is_in_cluster(run.how)) {
+    shape.cluster = unsigned(run.shares);
+    const int kept = run.how == Exchange::cluster_write ? run.shares : 1;
+    shape.shared_bytes = gpu::carve_bytes<uint32_t>(size_t(2) * kept * run.block_words);
+  }
+  return shape;
+}
+
+}  // namespace
+
+void run_exchange(CUstream_st* stream, const ExchangeRun& run) {
+  gpu::launch(kernel_of(run.how), launch_of(run), stream, run);
+}
+
+int resident_groups(const ExchangeRun& run) {
+  const int held = gpu::resident_clusters(kernel_of(run.how), launch_of(run));
+  return is_in_cluster(run.how) ? held : held / run.shares;
 }
 
 void fill_words(CUstream_st* stream, uint32_t* words, int64_t n, uint32_t value) {

@@ -3,6 +3,8 @@
 // whose lanes have lengths from 5 to 60.
 //
 //   recurrent_stack_forward/KIND/CELL/SHAPE, SHAPE that of the widest layer
+//   recurrent_stack_backward/KIND/CELL/SHAPE            gradients of weights on the side branch
+//   recurrent_stack_backward/KIND_in_order/CELL/SHAPE   on a GPU, the same in one stream
 #include "bench/harness/roofline.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/recurrent/recurrent.h"
@@ -103,11 +105,13 @@ struct Layer {
   // dx is added to where another direction has written it.
   void run_backward(const Exec& exec, Accumulate to_dx) const {
     recurrent_backward(exec, backward);
+    gemm(exec, {.C = dx.matrix(), .A = backward.dWx.matrix(), .B = W, .beta = beta_of(to_dx)});
+  }
+  void run_weight_gradients(const Exec& exec) const {
     recurrent_weight_gradients(exec, gradients);
     if (drop.y) weight_drop_backward(exec, undrop);
     gemm(exec,
          {.C = dW, .A = backward.dWx.matrix(), .B = x.matrix(), .transpose_A = Transpose::yes});
-    gemm(exec, {.C = dx.matrix(), .A = backward.dWx.matrix(), .B = W, .beta = beta_of(to_dx)});
   }
 };
 
@@ -119,13 +123,14 @@ View3 outputs_of(const RecurrentForward& f, int64_t T) {
   return y;
 }
 
-void add_stack(const Bench& bench, const Stack& stack, Cell cell, bool backward) {
+void add_stack(const Bench& bench, const Stack& stack, Cell cell, bool backward, SideBranch* side) {
   const int64_t T = stack.T, B = stack.B;
   int64_t widest = 0;
   for (const LayerSize& l : stack.layers) widest = std::max(widest, l.width);
   const Shape shape{int(T), int(B), int(widest)};
   bench.add(std::string("recurrent_stack_") + (backward ? "backward/" : "forward/") + stack.name +
-                "/" + info_of(cell).name + "/" + text_of(shape),
+                (backward && bench.on_cuda() && !side ? "_in_order" : "") + "/" +
+                info_of(cell).name + "/" + text_of(shape),
             [=, &bench](Bench::Case& c) {
               View1 lengths{};
               double valid = double(T * B);
@@ -159,10 +164,14 @@ void add_stack(const Bench& bench, const Stack& stack, Cell cell, bool backward)
                   for (const Layer& l : *layers) l.run_forward(exec);
                   return;
                 }
-                for (auto l = layers->rbegin(); l != layers->rend(); ++l)
+                for (auto l = layers->rbegin(); l != layers->rend(); ++l) {
                   l->run_backward(exec, stack.below_feeds || l == layers->rbegin()
                                             ? Accumulate::overwrite
                                             : Accumulate::add);
+                  if (side) side->fork();
+                  l->run_weight_gradients(side ? side->beside(exec) : exec);
+                }
+                if (side) side->join();
               };
             });
 }
@@ -171,8 +180,11 @@ void add_stack(const Bench& bench, const Stack& stack, Cell cell, bool backward)
 
 void add_recurrent_stacks(const Bench& bench) {
   for (const Stack& stack : stacks(bench.quick()))
-    for (const Cell cell : {Cell::lstm, Cell::gru, Cell::tanh})
-      for (const bool backward : {false, true}) add_stack(bench, stack, cell, backward);
+    for (const Cell cell : {Cell::lstm, Cell::gru, Cell::tanh}) {
+      add_stack(bench, stack, cell, false, nullptr);
+      add_stack(bench, stack, cell, true, nullptr);
+      if (SideBranch* side = bench.backend().side()) add_stack(bench, stack, cell, true, side);
+    }
 }
 
 }  // namespace unroll::bench

@@ -27,7 +27,7 @@ SHAPES = ["20,70,1150", "20,35,650", "20,35,1500", "64,128,1024", "128,256,2048"
 CPU_SHAPES = ["20,20,200", "20,35,650", "20,35,1500"]
 QUICK_SHAPES = ["3,5,33", "8,4,64"]
 SCHEDULES = ("persistent", "step", "alternating", "loop")
-CASE = re.compile(r"recurrent_(layer_|products_|stack_)?(forward|backward)/(?:(layers|dropped|bidirectional)/)?(\w+?)/"
+CASE = re.compile(r"recurrent_(layer_|products_|stack_)?(forward|backward)/(?:((?:layers|dropped|bidirectional)(?:_in_order)?)/)?(\w+?)/"
                   r"(?:(persistent|step|alternating)/)?T(\d+)/B(\d+)/H(\d+)/")
 
 
@@ -114,9 +114,11 @@ def print_stacks(args, cell, precision, mine, theirs):
             us = sum(pass_["us"] for pass_ in passes.values())
             best = min(theirs.get(kind, []), key=total, default=None)
             floor = sum(pass_["floor"] for pass_ in passes.values())
+            in_order = mine.get(("stack", shape, kind + "_in_order"), {}).get("backward")
             print(f"{args.device}: {cell}, {precision}, {kind:14} {shape:12} forward {passes['forward']['us']:10.1f} "
-                  f"backward {passes['backward']['us']:10.1f} floor {floor:9.1f} ratio{peer_text(best, us)}",
-                  flush=True)
+                  f"backward {passes['backward']['us']:10.1f}"
+                  + (f" (in order {in_order['us']:10.1f})" if in_order else "")
+                  + f" floor {floor:9.1f} ratio{peer_text(best, us)}", flush=True)
 
 
 def constants(args):

@@ -21,6 +21,8 @@ import time
 import torch
 from torch import nn
 
+from graphs import captured
+
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "tf32": torch.float32, "fp32": torch.float32}
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "tanh": nn.RNN}
 
@@ -89,20 +91,6 @@ class Layer:
         self.forward().backward(self.dy)
         if self.dropped:
             self.rnns[0].weight_hh_l0.grad.mul_(self.mask)
-
-
-def captured(body):
-    """The same as a replay of a CUDA graph."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            body()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        body()
-    return graph.replay
 
 
 def forward_of(layer):

@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from graphs import captured
+
 
 def plain(x, W, b, target):
     return F.cross_entropy(F.linear(x, W, b), target)
@@ -64,19 +66,6 @@ def seconds_of(step, args):
     last.record()
     last.synchronize()
     return first.elapsed_time(last) * 1e-3 / calls
-
-
-def captured(step):
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
 
 
 def measure(step, graph, args):

@@ -58,6 +58,7 @@ std::vector<std::string> spool_standard_input(std::vector<std::string> paths,
 }
 
 Splits find_splits(const std::string& dir) {
+  constexpr const char* kInstead = "name the files with --train, --valid and --test instead";
   namespace fs = std::filesystem;
   std::error_code failure;
   std::vector<std::string> names;
@@ -68,11 +69,11 @@ Splits find_splits(const std::string& dir) {
     if (i->is_regular_file(unknown)) names.push_back(name);
   }
   if (failure) {
-    throw Error(ErrorKind::usage, fmt::format("cannot read the folder '{}' (from --data): {}", dir,
-                                              failure.message()));
+    throw Error(ErrorKind::usage, fmt::format("cannot read the folder '{}' (from --data): {}; {}",
+                                              dir, failure.message(), kInstead));
   }
   std::sort(names.begin(), names.end());
-  const auto pick = [&](const std::vector<std::string>& words, const char* flag, bool needed) {
+  const auto pick = [&](const std::vector<std::string>& words, bool needed) {
     std::string found;
     for (const std::string& name : names) {
       std::string lower = name;
@@ -83,10 +84,9 @@ Splits find_splits(const std::string& dir) {
         continue;
       }
       if (!found.empty()) {
-        throw Error(
-            ErrorKind::usage,
-            fmt::format("--data {}: both '{}' and '{}' look like the {} text; name one with {}",
-                        dir, found, name, words[0], flag));
+        throw Error(ErrorKind::usage,
+                    fmt::format("--data {}: both '{}' and '{}' look like the {} text; {}", dir,
+                                found, name, words[0], kInstead));
       }
       found = name;
     }
@@ -95,14 +95,13 @@ Splits find_splits(const std::string& dir) {
       for (size_t i = 0; i < names.size() && i < 10; ++i)
         listed += (i ? ", '" : "'") + names[i] + "'";
       throw Error(ErrorKind::usage,
-                  fmt::format("--data {}: no file with '{}' in its name; found {}; name it with {}",
-                              dir, words.size() > 1 ? words[0] + "' or '" + words[1] : words[0],
-                              names.empty() ? "no file" : listed, flag));
+                  fmt::format("--data {}: no file with '{}' in its name; found {}; {}", dir,
+                              words.size() > 1 ? words[0] + "' or '" + words[1] : words[0],
+                              names.empty() ? "no file" : listed, kInstead));
     }
     return found.empty() ? found : (fs::path(dir) / found).string();
   };
-  return {pick({"train"}, "--train", true), pick({"valid", "dev"}, "--valid", true),
-          pick({"test"}, "--test", false)};
+  return {pick({"train"}, true), pick({"valid", "dev"}, true), pick({"test"}, false)};
 }
 
 }  // namespace unroll

@@ -5,7 +5,9 @@ namespace unroll {
 Backend::Backend(const Device& device, MatmulMode matmul)
     : device_(device), matmul_(matmul), stream_(device) {
   device_.make_current();
-  if (device.kind() == DeviceKind::cuda) blas_.emplace(device_, stream_);
+  if (device.kind() != DeviceKind::cuda) return;
+  blas_.emplace(device_, stream_);
+  side_ = std::make_unique<SideBranch>(device_, stream_);
 }
 
 Exec Backend::exec() const {

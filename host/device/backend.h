@@ -1,10 +1,12 @@
-// Everything an op needs to run, owned in one place: device, stream and BLAS handle.
+// Everything an op needs to run, owned in one place: device, streams and BLAS handles.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "host/device/blas_handle.h"
 #include "host/device/device.h"
+#include "host/device/side_branch.h"
 #include "host/device/stream.h"
 
 namespace unroll {
@@ -15,6 +17,8 @@ class Backend {
 
   const Device& device() const { return device_; }
   const Stream& stream() const { return stream_; }
+  // Null where work is done when it is issued.
+  SideBranch* side() const { return side_.get(); }
   // The bundle that ops borrow.
   Exec exec() const;
   // The same with kind `none`: every op returns at once.
@@ -25,6 +29,7 @@ class Backend {
   MatmulMode matmul_;
   Stream stream_;
   std::optional<BlasHandle> blas_;
+  std::unique_ptr<SideBranch> side_;
 };
 
 }  // namespace unroll

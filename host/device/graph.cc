@@ -19,7 +19,9 @@ Graph Graph::capture(const Stream& stream, const std::function<void()>& work) {
   }
   CUDA_CHECK(cudaStreamEndCapture(stream.handle(), &recorded));
   CUDA_CHECK(cudaGraphGetNodes(recorded, nullptr, &graph.nodes_));
-  const cudaError_t status = cudaGraphInstantiate(&graph.handle_, recorded, 0);
+  // Without the flag every kernel has the priority of the stream that the graph is launched in.
+  const cudaError_t status =
+      cudaGraphInstantiate(&graph.handle_, recorded, cudaGraphInstantiateFlagUseNodePriority);
   CUDA_CHECK_NOTHROW(cudaGraphDestroy(recorded));
   CUDA_CHECK(status);
   return graph;

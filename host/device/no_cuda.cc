@@ -9,7 +9,7 @@
 
 namespace unroll {
 
-Stream::Stream(const Device& device) : kind_(device.kind()) {}
+Stream::Stream(const Device& device, Priority) : kind_(device.kind()) {}
 Stream::~Stream() = default;
 Stream::Stream(Stream&& other) noexcept : kind_(other.kind_) {}
 Stream& Stream::operator=(Stream&& other) noexcept {

@@ -7,10 +7,13 @@
 
 namespace unroll {
 
-Stream::Stream(const Device& device) : kind_(device.kind()) {
+Stream::Stream(const Device& device, Priority priority) : kind_(device.kind()) {
   if (kind_ != DeviceKind::cuda) return;
   device.make_current();
-  CUDA_CHECK(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking));
+  int least = 0, greatest = 0;
+  CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  CUDA_CHECK(cudaStreamCreateWithPriority(&handle_, cudaStreamNonBlocking,
+                                          priority == Priority::low ? least : greatest));
 }
 Stream::~Stream() {
   if (handle_) CUDA_CHECK_NOTHROW(cudaStreamDestroy(handle_));
@@ -42,6 +45,12 @@ void Stream::fill_zero(void* to, size_t bytes) const {
     CUDA_CHECK(cudaMemsetAsync(to, 0, bytes, handle_));
   else
     std::memset(to, 0, bytes);
+}
+
+void copy_and_wait(const Exec& exec, void* to, const void* from, size_t bytes) {
+  UNROLL_CHECK(exec.kind == DeviceKind::cuda, "there is nothing to wait for but on a GPU");
+  CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, exec.stream));
+  CUDA_CHECK(cudaStreamSynchronize(exec.stream));
 }
 
 Event::Event(const Device& device) {

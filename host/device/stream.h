@@ -2,6 +2,8 @@
 // empty.
 #pragma once
 
+#include <cstdint>
+
 #include "host/device/device.h"
 
 struct CUevent_st;  // cudaEvent_t
@@ -10,9 +12,13 @@ namespace unroll {
 
 class Event;
 
+// Whose kernels get a multiprocessor first when one is free. A captured kernel keeps that of the
+// stream it was captured from.
+enum class Priority : uint8_t { low, high };
+
 class Stream {
  public:
-  explicit Stream(const Device& device);
+  explicit Stream(const Device& device, Priority priority = Priority::high);
   ~Stream();
   Stream(Stream&& other) noexcept;
   Stream& operator=(Stream&& other) noexcept;
@@ -31,6 +37,9 @@ class Stream {
   CUstream_st* handle_ = nullptr;
   DeviceKind kind_;
 };
+
+// Copies from the device of `exec` to host memory when its stream has come so far, and waits for it.
+void copy_and_wait(const Exec& exec, void* to, const void* from, size_t bytes);
 
 class Event {
  public:

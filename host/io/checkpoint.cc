@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -100,6 +101,17 @@ void check_version(const SafetensorsFile& file) {
 std::string second_bias(const std::string& name) {
   const size_t at = name.rfind("bias_ih_l");
   return at == std::string::npos ? "" : name.substr(0, at) + "bias_hh_l" + name.substr(at + 9);
+}
+
+// One weight that is not finite makes every figure of the model NaN.
+template <class T>
+void require_finite(const std::string& path, const std::string& name, const T* weight, size_t n) {
+  const auto finite = [](T x) { return std::isfinite(x); };
+  const size_t first = size_t(std::find_if_not(weight, weight + n, finite) - weight);
+  if (first < n)
+    bad_model(path, "tensor '" + name + "' is not finite, first at element " +
+                        std::to_string(first) +
+                        ": the file is damaged, or its training diverged; take an earlier file");
 }
 
 std::string exact(double x) {
@@ -281,11 +293,15 @@ const TensorInfo& ModelFile::resolve(const std::string& name,
 
 template <class T>
 std::vector<T> ModelFile::read(const std::string& name, const std::vector<int64_t>& shape) const {
-  return file_.read<T>(resolve(name, shape));
+  std::vector<T> weight = file_.read<T>(resolve(name, shape));
+  require_finite(file_.path(), name, weight.data(), weight.size());
+  return weight;
 }
 template <class T>
 void ModelFile::read_to(const std::string& name, const std::vector<int64_t>& shape, T* to) const {
-  file_.read_to(resolve(name, shape), to);
+  const TensorInfo& tensor = resolve(name, shape);
+  file_.read_to(tensor, to);
+  require_finite(file_.path(), name, to, size_t(tensor.count()));
 }
 template void ModelFile::read_to(const std::string&, const std::vector<int64_t>&, float*) const;
 template void ModelFile::read_to(const std::string&, const std::vector<int64_t>&, double*) const;

@@ -86,7 +86,7 @@ class ModelFile {
 
   // A parameter of exactly this shape as float or double. An alias is resolved either way: a tied
   // matrix is found under encoder.weight or decoder.weight. Throws Error(model): missing with the
-  // names the file has, or both shapes.
+  // names the file has, both shapes, or the place of a value that is not finite.
   template <class T>
   std::vector<T> read(const std::string& name, const std::vector<int64_t>& shape) const;
 

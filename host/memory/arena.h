@@ -2,9 +2,9 @@
 // releases gives the same addresses, which is all that a captured graph needs.
 //
 // Best fit over a free list, blocks aligned to 256 bytes. While measuring, addresses are made up
-// and only the high-water mark counts; the slab is then reserved for it. Blocks are reused in
-// stream order: an arena serves one stream. On the CPU released blocks are filled with 0xff in debug
-// builds, and in all of them with UNROLL_POISON in the environment.
+// and only the high-water mark counts; the slab is then reserved for it. Blocks are reused in the
+// order of one stream: what another reads is kept until they are joined (Tape::aside). On the CPU
+// released blocks are filled with 0xff in debug builds, and in all of them with UNROLL_POISON set.
 #pragma once
 
 #include <cstddef>

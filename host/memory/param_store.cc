@@ -60,14 +60,26 @@ void upload(const Backend& backend, const std::vector<double>& values, Buffer& t
 Param ParamStore::add(const std::string& name, int64_t rows, int64_t columns, const Init& init) {
   UNROLL_CHECK(!weights_, "a weight is declared after the slab was reserved");
   UNROLL_CHECK(!has(name), "two weights are called " + name);
-  entries_.push_back({name, rows, columns, init, 0, 0, 0});
+  entries_.push_back({name, rows, columns, init});
   return {int(entries_.size()) - 1};
 }
 
-void ParamStore::read_by_rows(Param p) {
-  UNROLL_CHECK(!weights_ && !by_rows_ && entries_[size_t(p.index)].columns > 0,
-               "only one matrix, and before the slab is reserved, is said to be read by rows");
-  by_rows_ = p;
+void ParamStore::touch_by_rows(Param p, int64_t more) {
+  UNROLL_CHECK(entries_[size_t(p.index)].columns > 0, "a vector has no rows");
+  entries_[size_t(p.index)].more_rows = more;
+}
+
+void ParamStore::keep_row_gradients(int64_t tokens, int64_t chunks) {
+  UNROLL_CHECK(!weights_, "gradients are kept by rows after the slab was reserved");
+  for (Entry& e : entries_)
+    e.in_rows = e.more_rows >= 0 && (tokens + e.more_rows) * chunks < e.rows;
+}
+
+std::vector<Param> ParamStore::row_params() const {
+  std::vector<Param> all;
+  for (size_t i = 0; i < entries_.size(); ++i)
+    if (entries_[i].in_rows) all.push_back({int(i)});
+  return all;
 }
 
 Constant ParamStore::add_constant(DType dtype, std::vector<double> values) {
@@ -83,19 +95,18 @@ bool ParamStore::has(const std::string& name) const {
 }
 
 void ParamStore::lay_out() {
-  size_ = shadow_size_ = 0;
-  const auto place = [&](Entry& e) {
+  size_ = gradient_size_ = shadow_size_ = 0;
+  for (Entry& e : entries_) {
+    const int64_t size = align_up(e.size(), kAlignElements);
     e.offset = size_;
-    size_ += align_up(e.size(), kAlignElements);
-    if (e.columns == 0) return;  // vectors are read in acc
+    size_ += size;
+    e.gradient_offset = gradient_size_;
+    if (!e.in_rows) gradient_size_ += size;
+    if (e.columns == 0) continue;  // vectors are read in acc
     e.shadow_offset = shadow_size_;
     e.shadow_ld = shadow_stride(e.columns);
     shadow_size_ += align_up(e.rows * e.shadow_ld, kAlignElements);
-  };
-  if (by_rows_) place(entries_[size_t(by_rows_.index)]);
-  without_ = row_param() ? size_ : 0;
-  for (size_t i = 0; i < entries_.size(); ++i)
-    if (int(i) != by_rows_.index) place(entries_[i]);
+  }
 }
 
 void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
@@ -103,7 +114,7 @@ void ParamStore::materialize(const Backend& backend, DType act, uint64_t seed) {
   lay_out();
   weights_ = Buffer(backend.device(), MemoryKind::device, size_t(size_) * size_of(acc()));
   gradients_ =
-      Buffer(backend.device(), MemoryKind::device, size_t(size_ - without_) * size_of(acc()));
+      Buffer(backend.device(), MemoryKind::device, size_t(gradient_size_) * size_of(acc()));
   for (const Buffer* slab : {&weights_, &gradients_})
     backend.stream().fill_zero(slab->data(), slab->bytes());
   if (act == DType::bf16) {
@@ -143,8 +154,8 @@ void* ParamStore::weight_at(const Entry& e) const {
   return weights_.as<char>() + size_t(e.offset) * size_of(acc());
 }
 void* ParamStore::gradient_at(const Entry& e) const {
-  UNROLL_CHECK(e.offset >= without_, "the gradient of " + e.name + " is kept by rows");
-  return gradients_.as<char>() + size_t(e.offset - without_) * size_of(acc());
+  UNROLL_CHECK(!e.in_rows, "the gradient of " + e.name + " is kept by rows");
+  return gradients_.as<char>() + size_t(e.gradient_offset) * size_of(acc());
 }
 
 View2 ParamStore::weight(Param p) const {
@@ -174,7 +185,7 @@ View1 ParamStore::constant(Constant c) const {
 }
 View1 ParamStore::slab() const { return view_of(weights_.data(), acc(), size_); }
 View1 ParamStore::gradient_slab() const {
-  return view_of(gradients_.data(), acc(), size_ - without_);
+  return view_of(gradients_.data(), acc(), gradient_size_);
 }
 View2 ParamStore::of_slab(const View1& slab, Param p) const {
   const Entry& e = entries_[size_t(p.index)];
@@ -198,6 +209,7 @@ std::vector<SlabPiece> ParamStore::pieces(
     for (int64_t first = 0; first < e.size(); first += kPieceEntries) {
       SlabPiece piece{};
       piece.offset = uint64_t(e.offset + first);
+      piece.gradient = e.in_rows ? kInRows : uint64_t(e.gradient_offset + first);
       piece.count = uint32_t(std::min(kPieceEntries, e.size() - first));
       piece.group = clip_group ? uint32_t(clip_group(e)) : 0;
       if (e.columns > 0) {
@@ -231,7 +243,7 @@ int64_t ParamStore::parameters() const {
 
 size_t ParamStore::bytes(DType act) const {
   const ParamStore copy = laid_out();
-  return size_t(2 * copy.size_ - copy.without_) * size_of(accumulate_type(act)) +
+  return size_t(copy.size_ + copy.gradient_size_) * size_of(accumulate_type(act)) +
          (act == DType::bf16 ? size_t(copy.shadow_size_) * 2 : 0);
 }
 
@@ -243,8 +255,6 @@ size_t ParamStore::slab_bytes(DType act) const {
 ParamStore ParamStore::laid_out() const {
   ParamStore copy;
   copy.entries_ = entries_;
-  copy.by_rows_ = by_rows_;
-  copy.keeps_row_gradient_ = keeps_row_gradient_;
   copy.lay_out();
   return copy;
 }

@@ -42,14 +42,15 @@ class ParamStore {
   // Declares a matrix [rows,columns], or a vector of `rows` if columns is 0. Names are PyTorch's.
   Param add(const std::string& name, int64_t rows, int64_t columns, const Init& init);
 
-  // Says that ops read single rows of this matrix only: word vectors that no output layer shares.
-  // One weight may be so; it lies first in the slabs.
-  void read_by_rows(Param p);
+  // Says that a chunk's gradient of this matrix is 0 but for at most a row for each of its tokens
+  // and `more` others: word vectors that no output layer shares, an output layer that is trained
+  // on samples.
+  void touch_by_rows(Param p, int64_t more = 0);
 
-  // Before the slabs are reserved: the weight that is read by rows, if there is one, gets no place
-  // in the gradient slab; see Tape::give_row_gradient. For optimisers that leave rows without a
-  // gradient as they are, and one chunk per update.
-  void keep_row_gradient() { keeps_row_gradient_ = true; }
+  // Before the slabs are reserved: of these matrices those of which an update of `chunks` chunks of
+  // `tokens` tokens leaves rows out get no place in the gradient slab; see Tape::give_row_gradient.
+  // For optimisers that leave rows without a gradient as they are.
+  void keep_row_gradients(int64_t tokens, int64_t chunks = 1);
 
   // Declares a constant vector: i32 or u32 as `dtype` says, or f64 for the accumulate type.
   Constant add_constant(DType dtype, std::vector<double> values);
@@ -66,22 +67,25 @@ class ParamStore {
   View1 vector_gradient(Param p) const;
   View1 constant(Constant c) const;  // as declared
   View1 slab() const;                // all weights, padding between them zero
-  View1 gradient_slab() const;       // of all weights but the one whose gradient is kept by rows
+  View1 gradient_slab() const;       // of all weights but those whose gradients are kept by rows
   View1 shadow() const;              // bf16 rows of all matrices; not given unless act() is bf16
 
   // Recasts the bf16 shadow from the slab; nothing where there is none.
   void cast_shadow(const Exec& exec) const;
 
-  // The weight whose gradient is kept by rows, or no parameter.
-  Param row_param() const { return keeps_row_gradient_ ? by_rows_ : Param{}; }
+  // The weights whose gradients are kept by rows, in the order of the slab.
+  std::vector<Param> row_params() const;
+  bool in_rows(Param p) const { return entries_[size_t(p.index)].in_rows; }
   View2 of_slab(const View1& slab, Param p) const;  // [rows,columns] of a slab like slab()
 
   struct Entry {
     std::string name;
     int64_t rows, columns;  // columns 0: a vector
     Init init;
-    int64_t offset = 0;  // in the slabs, elements
-    int64_t shadow_offset = 0, shadow_ld = 0;
+    int64_t offset = 0;  // in the slab, elements
+    int64_t gradient_offset = 0, shadow_offset = 0, shadow_ld = 0;
+    int64_t more_rows = -1;  // of touch_by_rows; below 0: a gradient has all rows
+    bool in_rows = false;    // the gradient is kept by rows
     int64_t size() const { return rows * (columns ? columns : 1); }
   };
   const std::vector<Entry>& entries() const { return entries_; }
@@ -106,10 +110,7 @@ class ParamStore {
   void* gradient_at(const Entry& e) const;
   DType act_ = DType::f32;
   std::vector<Entry> entries_;
-  int64_t size_ = 0, shadow_size_ = 0;  // elements
-  int64_t without_ = 0;  // of them the first, which have no place in the gradient slab
-  Param by_rows_;
-  bool keeps_row_gradient_ = false;
+  int64_t size_ = 0, gradient_size_ = 0, shadow_size_ = 0;  // elements
   struct ConstantEntry {
     DType dtype;
     std::vector<double> values;  // empty once they are on the device

@@ -46,11 +46,13 @@ void check_options(const NgramOptions& options) {
   }
 }
 
+int threads_or_all(int threads) {
+  return threads > 0 ? threads : int(std::max(1u, std::thread::hardware_concurrency()));
+}
+
 SortSettings sort_settings(const NgramOptions& options) {
   return {
-      options.memory,
-      options.threads > 0 ? options.threads
-                          : int(std::max(1u, std::thread::hardware_concurrency())),
+      options.memory, threads_or_all(options.threads),
       !options.folder.empty() ? options.folder : std::filesystem::temp_directory_path().string()};
 }
 
@@ -234,7 +236,7 @@ double NgramModel::score(const Corpus& text, std::span<double> nats, int threads
     }
   }
   const int64_t lines = int64_t(text.lines());
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 64)
+#pragma omp parallel for num_threads(threads_or_all(threads)) schedule(dynamic, 64)
   for (int64_t line = 0; line < lines; ++line) {
     State state = start();
     for (uint64_t i = text.line_start(uint64_t(line)); i < text.line_start(uint64_t(line) + 1);

@@ -82,7 +82,8 @@ class NgramModel {
   // The word at which the cumulative distribution passes `uniform` in [0, 1).
   int32_t sample(State state, double uniform) const;
   // Writes log p of every token in nats (text.size() values) and returns their sum, which does not
-  // depend on the number of threads. Throws Error(data) on ids outside the vocabulary.
+  // depend on the number of threads; 0 is one per core. Throws Error(data) on ids outside the
+  // vocabulary.
   double score(const Corpus& text, std::span<double> nats, int threads = 1) const;
 
  private:

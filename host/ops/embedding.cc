@@ -1,6 +1,6 @@
 #include "host/ops/embedding.h"
 
-#include "kernels/embedding/embedding.h"
+#include "host/ops/row_terms.h"
 #include "kernels/regularize/gaussian_noise.h"
 #include "kernels/regularize/row_dropout.h"
 
@@ -20,24 +20,10 @@ Var embedding(Tape& tape, Param E, const View1& ids, int T, int B, double p, dou
     gaussian_noise(
         tape.exec(),
         {.y = x.matrix(), .x = x.matrix(), .deviation = noise, .key = tape.next_mask_key()});
-  tape.record("embedding", [=, N = T * B, V = table.n[0], dx = x.slot()](Tape& t) {
-    drop_rows(t, t.gradient(dx).matrix());
-    Tensor holder;
+  tape.record("embedding", [=, dx = x.slot()](Tape& t) {
     const View2 dy = t.gradient(dx).matrix();
-    const Scratch scratch =
-        t.scratch(holder, embedding_scratch_bytes(t.exec(), t.act(), N, dy.n[1]));
-    if (t.params().row_param().index == E.index) {
-      const Tensor words = t.tensor(DType::u32, {N}), rows = t.tensor(t.acc(), {N, dy.n[1]});
-      embedding_rows_backward(t.exec(), {.dE = {words.view<1>(), rows.matrix()},
-                                         .V = V,
-                                         .dy = dy,
-                                         .ids = ids,
-                                         .scratch = scratch});
-      return t.give_row_gradient(E, words, rows);
-    }
-    const GradientSink<2> dE = t.gradient_sink(E);
-    embedding_backward(t.exec(),
-                       {.dE = dE.view, .to_dE = dE.mode, .dy = dy, .ids = ids, .scratch = scratch});
+    drop_rows(t, dy);
+    add_row_terms(t, E, dy, ids);
   });
   return x;
 }

@@ -4,7 +4,7 @@
 // training alone, where the tape records too, normal noise of that deviation is added to what was
 // looked up: kernels/regularize/gaussian_noise.h.
 //
-// Where ParamStore::row_param is E, the gradient is given by rows, see Tape::give_row_gradient.
+// Where ParamStore::in_rows(E), the gradient is given by rows, see Tape::give_row_gradient.
 #pragma once
 
 #include "host/tape/tape.h"

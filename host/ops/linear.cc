@@ -6,6 +6,15 @@
 
 namespace unroll {
 
+void add_linear_gradients(Tape& tape, const View2& dy, const View2& x, Param W, Param b) {
+  const GradientSink<2> dW = tape.gradient_sink(W);
+  gemm(tape.exec(),
+       {.C = dW.view, .A = dy, .B = x, .transpose_A = Transpose::yes, .beta = beta_of(dW.mode)});
+  if (!b) return;
+  const GradientSink<1> db = tape.vector_gradient_sink(b);
+  column_sum(tape.exec(), {.sum = db.view, .x = dy, .to_sum = db.mode});
+}
+
 Var linear(Tape& tape, const Var& x, Param W, Param b) {
   const View2 weight = tape.params().weight(W);
   Var y =
@@ -14,21 +23,16 @@ Var linear(Tape& tape, const Var& x, Param W, Param b) {
   if (b)
     bias_act_forward(tape.exec(), {.y = y.matrix(), .x = y.matrix(), .b = tape.params().vector(b)});
   tape.record("linear", [x = x.value(), dx = x.slot(), dy = y.slot(), W, b](Tape& t) {
-    const View2 dy_rows = t.gradient(dy).matrix();
-    const GradientSink<2> dW = t.gradient_sink(W);
-    gemm(t.exec(), {.C = dW.view,
-                    .A = dy_rows,
-                    .B = x.matrix(),
-                    .transpose_A = Transpose::yes,
-                    .beta = beta_of(dW.mode)});
-    if (b) {
-      const GradientSink<1> db = t.vector_gradient_sink(b);
-      column_sum(t.exec(), {.sum = db.view, .x = dy_rows, .to_sum = db.mode});
-    }
+    const Tensor dy_rows = t.gradient(dy);
     const GradientSink<2> to_x = t.gradient_sink(dx);
     if (to_x.view)
-      gemm(t.exec(),
-           {.C = to_x.view, .A = dy_rows, .B = t.params().weight(W), .beta = beta_of(to_x.mode)});
+      gemm(t.exec(), {.C = to_x.view,
+                      .A = dy_rows.matrix(),
+                      .B = t.params().weight(W),
+                      .beta = beta_of(to_x.mode)});
+    t.aside([x, dy_rows, W, b](Tape& t) {
+      add_linear_gradients(t, dy_rows.matrix(), x.matrix(), W, b);
+    });
   });
   return y;
 }

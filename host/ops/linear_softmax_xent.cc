@@ -1,5 +1,6 @@
 #include "host/ops/linear_softmax_xent.h"
 
+#include "host/ops/linear.h"
 #include "kernels/elementwise/add.h"
 #include "kernels/heads/adversarial_target.h"
 
@@ -23,13 +24,7 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
     args.options.label_smoothing = args.options.z_loss = 0;
   if (tape.mode().record) {
     dx = x.value().like(tape.arena());
-    const GradientSink<2> dW = tape.gradient_sink(W);
-    const GradientSink<1> db = tape.vector_gradient_sink(b);
     args.dx = dx.matrix();
-    args.dW = dW.view;
-    args.to_dW = dW.mode;
-    args.db = db.view;
-    args.to_db = db.mode;
     args.dloss = weight;
     args.shift = shift;
   }
@@ -38,7 +33,20 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
     args.scratch =
         tape.scratch(holder, linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), N, D, V,
                                                                tape.mode().record, logits_bytes));
+    const View2 dz = tape.has_side() ? logits_gradient(tape.exec(), args) : View2{};
+    if (tape.mode().record && !dz) {
+      const GradientSink<2> dW = tape.gradient_sink(W);
+      const GradientSink<1> db = tape.vector_gradient_sink(b);
+      args.dW = dW.view;
+      args.to_dW = dW.mode;
+      args.db = db.view;
+      args.to_db = db.mode;
+    }
     linear_softmax_xent(tape.exec(), args);
+    if (dz)  // stands in `holder`
+      tape.aside([holder, dz, x = x.value(), W, b](Tape& t) {
+        add_linear_gradients(t, dz, x.matrix(), W, b);
+      });
   }
   if (args.shift)
     adversarial_dx(tape.exec(),

@@ -4,6 +4,7 @@
 
 #include "host/ops/adversarial_target.h"
 #include "host/ops/dropout.h"
+#include "host/ops/linear.h"
 #include "host/ops/linear_softmax_xent.h"
 #include "kernels/elementwise/bias_act.h"
 #include "kernels/gemm/gemm.h"
@@ -61,26 +62,31 @@ Var latent_vectors(Tape& tape, const MixtureHead& head, const Var& x) {
   }
   tape.record("latent", [head, x = x.value(), dx = x.slot(), y = h.value(), dy = h.slot(),
                          K](Tape& t) {
-    const View2 dh = t.gradient(dy).matrix();
-    bias_act_backward(t.exec(), {.dx = dh, .dy = dh, .y = y.matrix(), .act = Activation::tanh});
-    const GradientSink<2> dW = t.gradient_sink(head.W);
-    const GradientSink<1> db = t.vector_gradient_sink(head.b);
-    for (const Block& block : blocks_of(dh, K)) {
-      const int64_t width = block.rows.n[1];
-      gemm(t.exec(), {.C = dW.view.slice(block.first, width),
-                      .A = block.rows,
-                      .B = x.matrix(),
-                      .transpose_A = Transpose::yes,
-                      .beta = beta_of(dW.mode)});
-      column_sum(t.exec(),
-                 {.sum = db.view.slice(block.first, width), .x = block.rows, .to_sum = db.mode});
+    const Tensor dh = t.gradient(dy);
+    bias_act_backward(
+        t.exec(), {.dx = dh.matrix(), .dy = dh.matrix(), .y = y.matrix(), .act = Activation::tanh});
+    for (const Block& block : blocks_of(dh.matrix(), K)) {
       const GradientSink<2> to_x = t.gradient_sink(dx);
       if (to_x.view)
         gemm(t.exec(), {.C = to_x.view,
                         .A = block.rows,
-                        .B = t.params().weight(head.W).slice(block.first, width),
+                        .B = t.params().weight(head.W).slice(block.first, block.rows.n[1]),
                         .beta = beta_of(to_x.mode)});
     }
+    t.aside([head, x, dh, K](Tape& t) {
+      const GradientSink<2> dW = t.gradient_sink(head.W);
+      const GradientSink<1> db = t.vector_gradient_sink(head.b);
+      for (const Block& block : blocks_of(dh.matrix(), K)) {
+        const int64_t width = block.rows.n[1];
+        gemm(t.exec(), {.C = dW.view.slice(block.first, width),
+                        .A = block.rows,
+                        .B = x.matrix(),
+                        .transpose_A = Transpose::yes,
+                        .beta = beta_of(dW.mode)});
+        column_sum(t.exec(),
+                   {.sum = db.view.slice(block.first, width), .x = block.rows, .to_sum = db.mode});
+      }
+    });
   });
   return h;
 }
@@ -133,18 +139,14 @@ Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, c
   args.dloss = weight;
   mixture_xent(tape.exec(), args);
   tape.record("mixture_prior", [head, x = x.value(), dx = x.slot(), da](Tape& t) {
-    const GradientSink<2> dP = t.gradient_sink(head.prior);
-    gemm(t.exec(), {.C = dP.view,
-                    .A = da.matrix(),
-                    .B = x.matrix(),
-                    .transpose_A = Transpose::yes,
-                    .beta = beta_of(dP.mode)});
     const GradientSink<2> to_x = t.gradient_sink(dx);
     if (to_x.view)
       gemm(t.exec(), {.C = to_x.view,
                       .A = da.matrix(),
                       .B = t.params().weight(head.prior),
                       .beta = beta_of(to_x.mode)});
+    t.aside(
+        [head, x, da](Tape& t) { add_linear_gradients(t, da.matrix(), x.matrix(), head.prior); });
   });
   // The same losses again, now with each expert's share as the weight of its row.
   linear_softmax_xent(tape, h, head.W_o, head.b_o, row_target.view<1>(), dnll.view<1>(),

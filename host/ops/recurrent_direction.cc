@@ -1,5 +1,6 @@
 #include "host/ops/recurrent_direction.h"
 
+#include "host/ops/linear.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/recurrent/carry_state.h"
 
@@ -131,32 +132,31 @@ void add_input_gradient(const Tape& tape, const LayerRun& l, const DirectionRun&
                      .beta = beta_of(dx.mode)});
 }
 
-void add_weight_gradients(Tape& t, const LayerRun& l, const DirectionRun& d,
+void add_weight_gradients(Tape& tape, const LayerRun& l, const DirectionRun& d,
                           const PassMemory& memory) {
-  const GradientSink<1> db_W = t.vector_gradient_sink(d.p.b_W);
-  const GradientSink<1> db_R = t.vector_gradient_sink(d.p.b_R);
-  weight_drop_gradient(t, d.p.R, d.dropped, [&](const GradientSink<2>& dR) {
-    recurrent_weight_gradients(t.exec(), {.cell = l.cell,
-                                          .reverse = d.reverse,
-                                          .dR = dR.view,
-                                          .db_W = db_W.view,
-                                          .db_R = db_R.view,
-                                          .to_dR = dR.mode,
-                                          .to_db_W = db_W.mode,
-                                          .to_db_R = db_R.mode,
-                                          .dWx = memory.dWx.view<3>(),
-                                          .dRh = memory.dRh.view<3>(),
-                                          .dN = view3(memory.dN),
-                                          .h = d.h.view<3>(),
-                                          .h_in = view3(d.h_in)});
+  // What is read and no more, since it is kept until the branches are joined.
+  tape.aside([cell = l.cell, x = l.x, p = d.p, reverse = d.reverse, drop = d.dropped.mask(),
+              h = d.h, h_in = d.h_in, dWx = memory.dWx, dRh = memory.dRh](Tape& t) {
+    // Those of a normalised layer were taken before dWx, which dN may be, changed:
+    // add_norm_gradients.
+    const GradientSink<1> db_W = t.vector_gradient_sink(p.normalised() ? Param{} : p.b_W);
+    const GradientSink<1> db_R = t.vector_gradient_sink(p.normalised() ? Param{} : p.b_R);
+    weight_drop_gradient(t, p.R, drop, [&](const GradientSink<2>& dR) {
+      recurrent_weight_gradients(t.exec(), {.cell = cell,
+                                            .reverse = reverse,
+                                            .dR = dR.view,
+                                            .db_W = db_W.view,
+                                            .db_R = db_R.view,
+                                            .to_dR = dR.mode,
+                                            .to_db_W = db_W.mode,
+                                            .to_db_R = db_R.mode,
+                                            .dWx = dWx.view<3>(),
+                                            .dRh = dRh.view<3>(),
+                                            .h = h.view<3>(),
+                                            .h_in = view3(h_in)});
+    });
+    add_linear_gradients(t, dWx.matrix(), x.matrix(), p.W);
   });
-  if (d.p.normalised()) add_norm_gradients(t, l, d, memory);
-  const GradientSink<2> dW = t.gradient_sink(d.p.W);
-  gemm(t.exec(), {.C = dW.view,
-                  .A = memory.dWx.matrix(),
-                  .B = l.x.matrix(),
-                  .transpose_A = Transpose::yes,
-                  .beta = beta_of(dW.mode)});
 }
 
 void carry_on(const Tape& tape, const LayerRun& l, const DirectionRun& d, const LayerState& state) {

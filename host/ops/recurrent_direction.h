@@ -73,13 +73,14 @@ void add_input_gradient(const Tape& tape, const LayerRun& l, const DirectionRun&
                         const PassMemory& memory, const GradientSink<2>& dx, int64_t first,
                         int64_t count);
 
-// After the backward pass over the whole chunk: dW, dR, db.
+// After the backward pass over the whole chunk and a normalised layer's add_norm_gradients: dW, dR
+// and db, put aside (Tape::aside).
 void add_weight_gradients(Tape& tape, const LayerRun& l, const DirectionRun& d,
                           const PassMemory& memory);
 
 // Of a normalised layer (recurrent_norm.cc): its arrays; the arguments of the loop; LN of Wx in
-// place; and after backward the gradients of gains and of b_c, and the gradient of W x in the place
-// of that of LN(W x).
+// place; and after backward the gradients of gains, of b_W and of b_c, and the gradient of W x in
+// the place of that of LN(W x), which dx needs.
 NormRun begin_norm(const Tape& tape, const LayerRun& l);
 LoopNorm loop_norm(const Tape& tape, const DirectionRun& d);
 void normalise_input(const Tape& tape, const LayerRun& l, const DirectionRun& d,

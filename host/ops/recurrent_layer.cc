@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "host/ops/persistent_watch.h"
 #include "host/ops/recurrent_direction.h"
 #include "kernels/elementwise/add.h"
 
@@ -23,6 +24,7 @@ std::vector<Var> run(Tape& tape, const LayerRun& l, std::vector<DirectionRun> al
       recurrent_forward_pair(tape.exec(), passes[0], passes[1]);
     else
       recurrent_forward(tape.exec(), passes[0]);
+    for (size_t i = 0; i < all.size(); ++i) watch_pass(tape, all[i], passes[i]);
   }
   std::vector<Var> outputs;
   for (DirectionRun& d : all) {
@@ -31,16 +33,21 @@ std::vector<Var> run(Tape& tape, const LayerRun& l, std::vector<DirectionRun> al
   }
   tape.record("recurrent", [=](Tape& t) {
     PassMemory memory[2];
-    const RecurrentBackward first = backward_args(t, l, all[0], memory[0], l.T);
+    std::vector<RecurrentBackward> passes;
+    for (size_t i = 0; i < all.size(); ++i)
+      passes.push_back(backward_args(t, l, all[i], memory[i], l.T));
     if (pair)
-      recurrent_backward_pair(t.exec(), first, backward_args(t, l, all[1], memory[1], l.T));
+      recurrent_backward_pair(t.exec(), passes[0], passes[1]);
     else
-      recurrent_backward(t.exec(), first);
+      recurrent_backward(t.exec(), passes[0]);
+    for (size_t i = 0; i < all.size(); ++i) watch_pass(t, all[i], passes[i]);
     for (PassMemory& m : memory) m.holder = Tensor();
+    // dx first: the layer below waits for it.
     for (size_t i = 0; i < all.size(); ++i) {
-      add_weight_gradients(t, l, all[i], memory[i]);
+      if (all[i].p.normalised()) add_norm_gradients(t, l, all[i], memory[i]);
       add_input_gradient(t, l, all[i], memory[i], t.gradient_sink(l.dx), 0, l.T);
     }
+    for (size_t i = 0; i < all.size(); ++i) add_weight_gradients(t, l, all[i], memory[i]);
   });
   return outputs;
 }

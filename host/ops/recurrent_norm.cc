@@ -65,13 +65,18 @@ void add_norm_gradients(Tape& t, const LayerRun& l, const DirectionRun& d,
     layer_norm_gain_gradient(
         t.exec(), {.dg = dg.view, .dy = dy.matrix(), .x_hat = hat.matrix(), .to_dg = dg.mode});
   };
+  const auto add_bias = [&](Param bias, const Tensor& dy) {
+    const GradientSink<1> db = t.vector_gradient_sink(bias);
+    if (db.view) column_sum(t.exec(), {.sum = db.view, .x = dy.matrix(), .to_sum = db.mode});
+  };
   add_gain(d.p.g_R, memory.dN, d.norm.Rh_hat);
   if (memory.dn_c) {
     add_gain(d.p.g_c, memory.dn_c, d.norm.c_hat);
-    const GradientSink<1> db_c = t.vector_gradient_sink(d.p.b_c);
-    column_sum(t.exec(), {.sum = db_c.view, .x = memory.dn_c.matrix(), .to_sum = db_c.mode});
+    add_bias(d.p.b_c, memory.dn_c);
   }
   add_gain(d.p.g_W, memory.dWx, d.norm.Wx_hat);
+  add_bias(d.p.b_W, memory.dWx);
+  add_bias(d.p.b_R, memory.dN);
   const View1 gain = t.params().vector(d.p.g_W);
   for_groups(l, [&](int k, int64_t first, int64_t count) {
     const View2 dWx = columns(memory.dWx.matrix(), first, count);

@@ -1,5 +1,6 @@
 #include "host/ops/recurrent_wavefront.h"
 
+#include "host/ops/persistent_watch.h"
 #include "host/ops/recurrent_direction.h"
 #include "kernels/elementwise/dropout.h"
 #include "kernels/recurrent/backward_part.h"
@@ -49,15 +50,22 @@ void forward(const Tape& tape, const Side& lower, const Side& upper, const Betwe
   const RecurrentForward first = forward_args(tape, lower.l, lower.d, lower_memory, longest);
   const RecurrentForward second = forward_args(tape, upper.l, upper.d, upper_memory, longest);
   project_input(tape, lower.l, lower.d, lower_memory, 0, T);
+  const auto watch_lower = [&](int64_t k) {
+    watch_pass(tape, lower.d, part_of(first, lower_part(T, P, k)));
+  };
   recurrent_forward(exec, part_of(first, lower_part(T, P, 0)));
+  watch_lower(0);
   for (int64_t k = 0; k < P; ++k) {
     const Steps s = upper_part(T, P, k);
     between.map(exec, upper.l.x.view<3>(), lower.d.h.slice(1, T).view<3>(), s);
     project_input(tape, upper.l, upper.d, upper_memory, s.first, s.count);
-    if (k + 1 < P)
+    if (k + 1 < P) {
       recurrent_forward_pair(exec, part_of(first, lower_part(T, P, k + 1)), part_of(second, s));
-    else
+      watch_lower(k + 1);
+    } else {
       recurrent_forward(exec, part_of(second, s));
+    }
+    watch_pass(tape, upper.d, part_of(second, s));
   }
 }
 
@@ -97,6 +105,7 @@ void backward(Tape& t, const Side& lower, const Side& upper, const Between& betw
   BackwardSide first(t, lower, longest), second(t, upper, longest);
   const Steps last = upper_part(T, P, P - 1);
   recurrent_backward_part(exec, part_of(second.whole, last), second.carry(last));
+  watch_pass(t, upper.d, part_of(second.whole, last));
   for (int64_t k = P - 1; k >= 0; --k) {
     const Steps done = upper_part(T, P, k), s = lower_part(T, P, k);
     add_input_gradient(t, upper.l, upper.d, second.memory, dx, done.first, done.count);
@@ -105,14 +114,17 @@ void backward(Tape& t, const Side& lower, const Side& upper, const Between& betw
       const Steps ahead = upper_part(T, P, k - 1);
       recurrent_backward_part_pair(exec, part_of(first.whole, s), first.carry(s),
                                    part_of(second.whole, ahead), second.carry(ahead));
+      watch_pass(t, upper.d, part_of(second.whole, ahead));
     } else {
+      second.memory.holder = Tensor();
+      add_weight_gradients(t, upper.l, upper.d, second.memory);
       recurrent_backward_part(exec, part_of(first.whole, s), first.carry(s));
     }
+    watch_pass(t, lower.d, part_of(first.whole, s));
   }
-  first.memory.holder = second.memory.holder = Tensor();
-  add_weight_gradients(t, upper.l, upper.d, second.memory);
-  add_weight_gradients(t, lower.l, lower.d, first.memory);
+  first.memory.holder = Tensor();
   add_input_gradient(t, lower.l, lower.d, first.memory, t.gradient_sink(lower.l.dx), 0, T);
+  add_weight_gradients(t, lower.l, lower.d, first.memory);
 }
 
 }  // namespace

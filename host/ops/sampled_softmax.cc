@@ -5,6 +5,7 @@
 #include <string>
 
 #include "host/ops/linear_softmax_xent.h"
+#include "host/ops/row_terms.h"
 #include "host/ops/taken_gradient.h"
 #include "kernels/base/error.h"
 #include "kernels/embedding/embedding.h"
@@ -14,15 +15,6 @@ namespace unroll {
 namespace {
 
 View2 column_of(const View1& v) { return view_of(v.data, v.dtype, v.n[0], int64_t(1)); }
-
-// dE[ids] gets the rows of dy.
-void add_rows(Tape& tape, const View2& dE, Accumulate mode, const View2& dy, const View1& ids) {
-  Tensor holder;
-  const Scratch scratch =
-      tape.scratch(holder, embedding_scratch_bytes(tape.exec(), dy.dtype, int(ids.n[0]), dy.n[1]));
-  embedding_backward(tape.exec(),
-                     {.dE = dE, .to_dE = mode, .dy = dy, .ids = ids, .scratch = scratch});
-}
 
 }  // namespace
 
@@ -42,9 +34,9 @@ Tensor sampled_softmax_xent(Tape& tape, const SampledHead& head, const Var& x, c
                       .counter = key.counter,
                       .op = key.op});
   const Tensor nll = tape.tensor(tape.acc(), {N}), dx = x.value().like(tape.arena());
-  const Tensor dW_true = tape.tensor(tape.acc(), {N, D}), db_true = tape.tensor(tape.acc(), {N});
-  const Tensor dW_sample = tape.tensor(tape.acc(), {S, D}),
-               db_sample = tape.tensor(tape.acc(), {S});
+  // Of targets, then of samples.
+  const Tensor dW_words = tape.tensor(tape.acc(), {N + S, D}),
+               db_words = tape.tensor(tape.acc(), {N + S});
   {
     const Tensor W_true = tape.tensor(tape.act(), {N, D}),
                  W_sample = tape.tensor(tape.act(), {S, D});
@@ -59,10 +51,10 @@ Tensor sampled_softmax_xent(Tape& tape, const SampledHead& head, const Var& x, c
                         .log_normalizer = head.log_normalizer,
                         .loss = nll.view<1>(),
                         .dx = dx.matrix(),
-                        .dW_true = dW_true.matrix(),
-                        .db_true = db_true.view<1>(),
-                        .dW_sample = dW_sample.matrix(),
-                        .db_sample = db_sample.view<1>(),
+                        .dW_true = dW_words.matrix().slice(0, N),
+                        .db_true = db_words.view<1>().slice(0, N),
+                        .dW_sample = dW_words.matrix().slice(N, S),
+                        .db_sample = db_words.view<1>().slice(N, S),
                         .x = rows,
                         .W_true = W_true.matrix(),
                         .W_sample = W_sample.matrix(),
@@ -73,14 +65,18 @@ Tensor sampled_softmax_xent(Tape& tape, const SampledHead& head, const Var& x, c
                         .dloss = weight,
                         .scratch = tape.scratch(holder, least + (at_once - 1) * row)});
   }
-  const GradientSink<2> dW = tape.gradient_sink(head.W);
-  add_rows(tape, dW.view, dW.mode, dW_true.matrix(), target);
-  add_rows(tape, dW.view, Accumulate::add, dW_sample.matrix(), ids.view<1>());
+  add_row_terms(tape, head.W, dW_words.matrix(), target, ids.view<1>());
   if (head.b) {
+    const View2 db_terms = column_of(db_words.view<1>());
     const GradientSink<1> db = tape.vector_gradient_sink(head.b);
-    add_rows(tape, column_of(db.view), db.mode, column_of(db_true.view<1>()), target);
-    add_rows(tape, column_of(db.view), Accumulate::add, column_of(db_sample.view<1>()),
-             ids.view<1>());
+    Tensor holder;
+    const size_t bytes = embedding_scratch_bytes(exec, db_terms.dtype, int(N + S), 1);
+    embedding_backward(exec, {.dE = column_of(db.view),
+                              .to_dE = db.mode,
+                              .dy = db_terms,
+                              .ids = target,
+                              .more_ids = ids.view<1>(),
+                              .scratch = tape.scratch(holder, bytes)});
   }
   record_taken_gradient(tape, "sampled_softmax_xent", x, dx);
   return nll;

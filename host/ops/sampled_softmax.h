@@ -3,7 +3,8 @@
 // kernels/heads/sampled_xent.h.
 //
 // S words are drawn anew for each chunk and shared by all its rows. The gradients of W and b touch
-// only the rows of targets and samples; dW is dense all the same, its other rows 0.
+// only the rows of targets and samples. Where ParamStore::in_rows(W), dW is these rows, see
+// Tape::give_row_gradient; otherwise, and in db, the others are 0.
 #pragma once
 
 #include <cstdint>

@@ -11,6 +11,9 @@ struct DroppedWeight {
   View2 R;  // [GH,H]  act
   Tensor copy, bits;
   double p = 0;
+
+  // What the way back needs.
+  DroppedWeight mask() const { return {.R = R, .copy = {}, .bits = bits, .p = p}; }
 };
 
 // R itself, without any work, where the tape has no noise or p is 0.

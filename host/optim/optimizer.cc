@@ -96,16 +96,16 @@ Optimizer::Optimizer(const Backend& backend, const ParamStore& params,
   for (const ClipGroup& group : groups) clips.push_back(group.clip);
   clips.push_back(-1);
   pieces_ = ParamStore::to_device(backend, pieces);
-  if (const Param by_rows = params.row_param()) {
+  std::vector<SlabPiece> whole;
+  std::copy_if(pieces.begin(), pieces.end(), std::back_inserter(whole),
+               [](const SlabPiece& piece) { return piece.gradient != kInRows; });
+  whole_ = ParamStore::to_device(backend, whole);
+  for (const Param p : params.row_params()) {
+    const std::string& name = params.entries()[size_t(p.index)].name;
     UNROLL_CHECK(
         leaves_untouched(settings.rule, settings.decay),
-        "the gradient of a weight is kept by rows, and this optimiser moves the others too");
-    const ParamStore::Entry& e = params.entries()[size_t(by_rows.index)];
-    group_ = group_of(groups, e.name);
-    std::vector<SlabPiece> whole;
-    std::copy_if(pieces.begin(), pieces.end(), std::back_inserter(whole),
-                 [&](const SlabPiece& piece) { return piece.offset >= uint64_t(e.size()); });
-    whole_ = ParamStore::to_device(backend, whole);
+        "the gradient of " + name + " is kept by rows, and this optimiser moves the others too");
+    row_groups_.push_back(group_of(groups, name));
   }
   group_first_ = on_device(backend, first);
   clips_ = on_device(backend, clips);
@@ -116,18 +116,24 @@ Optimizer::Optimizer(const Backend& backend, const ParamStore& params,
 }
 
 void Optimizer::update(const Exec& exec, const ParamStore& params, const View1& inputs,
-                       const Scratch& scratch, const RowGradient& rows) const {
-  const Param by_rows = params.row_param();
-  UNROLL_CHECK(exec.kind == DeviceKind::none || bool(by_rows) == bool(rows),
-               by_rows ? "the gradient that is kept by rows was not given"
-                       : "a gradient by rows is given, and no weight keeps one");
+                       const Scratch& scratch, const std::vector<RowGradient>& rows) const {
+  if (exec.kind == DeviceKind::none) return;
+  const std::vector<Param> in_rows = params.row_params();
+  UNROLL_CHECK(rows.size() == in_rows.size(),
+               std::to_string(rows.size()) + " gradients by rows are given, and " +
+                   std::to_string(in_rows.size()) + " weights keep them so");
+  std::vector<SlabRows> slab_rows;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const ParamStore::Entry& e = params.entries()[size_t(in_rows[i].index)];
+    UNROLL_CHECK(rows[i], "the gradient of " + e.name + " is kept by rows, and no op gave it");
+    slab_rows.push_back({rows[i], e.offset});
+  }
   const View1 scales = all_of<double>(scales_);
   const bool adam = settings_.rule == UpdateRule::adam || settings_.rule == UpdateRule::adamw;
   clip(exec, {.scales = scales,
               .counts = all_of<double>(counts_),
               .g = params.gradient_slab(),
-              .rows = rows,
-              .without = params.slab().n[0] - params.gradient_slab().n[0],
+              .rows = slab_rows,
               .pieces = ParamStore::piece_table(pieces_),
               .group_first = all_of<int32_t>(group_first_),
               .clips = all_of<double>(clips_),
@@ -150,17 +156,17 @@ void Optimizer::update(const Exec& exec, const ParamStore& params, const View1& 
                         .b = view_of(b_.data(), params.acc(), theta.n[0]),
                         .g = params.gradient_slab(),
                         .shadow = params.shadow(),
-                        .pieces = ParamStore::piece_table(by_rows ? whole_ : pieces_),
+                        .pieces = ParamStore::piece_table(whole_),
                         .scales = scales});
-  if (!by_rows) return;
-  update_rows(exec, {.rule = settings_.rule,
-                     .constants = constants,
-                     .theta = params.of_slab(theta, by_rows),
-                     .a = params.of_slab(a, by_rows),
-                     .shadow = params.shadow() ? params.weight(by_rows) : View2{},
-                     .g = rows,
-                     .scales = scales,
-                     .group = group_});
+  for (size_t i = 0; i < rows.size(); ++i)
+    update_rows(exec, {.rule = settings_.rule,
+                       .constants = constants,
+                       .theta = params.of_slab(theta, in_rows[i]),
+                       .a = params.of_slab(a, in_rows[i]),
+                       .shadow = params.shadow() ? params.weight(in_rows[i]) : View2{},
+                       .g = rows[i],
+                       .scales = scales,
+                       .group = row_groups_[i]});
 }
 
 size_t Optimizer::scratch_bytes() const {

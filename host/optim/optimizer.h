@@ -1,5 +1,5 @@
 // An update rule with its slots over the whole weight slab, clipping included: three launches for
-// the whole model, a fourth for word vectors whose gradient is kept by rows, and no host read in
+// the whole model, one more for each matrix whose gradient is kept by rows, and no host read in
 // between. See kernels/update.
 #pragma once
 
@@ -37,10 +37,9 @@ struct OptimizerSettings {
 // Error for clip_groups that cannot be read.
 OptimizerSettings optimizer_settings(const Config& config);
 
-// Whether the gradient of word vectors may be kept by rows, and is smaller so: the rule leaves words
-// alone that a chunk does not have, an update is of one chunk, and chunks have fewer tokens than
-// there are words. For ParamStore::keep_row_gradient.
-bool keeps_row_gradient(const Config& config, int64_t words);
+// Whether gradients may be kept by rows: the rule leaves rows alone that have no gradient. For
+// ParamStore::keep_row_gradients.
+bool allows_row_gradients(const Config& config);
 
 class Optimizer {
  public:
@@ -49,10 +48,10 @@ class Optimizer {
   Optimizer(const Backend& backend, const ParamStore& params, const OptimizerSettings& settings);
 
   // Clips and updates. Reads learning rate and clip from `inputs` (UpdateInputs, f64, on the
-  // device); writes the weights and, for bf16, their shadow. scratch: scratch_bytes(). `rows` is the
-  // gradient of params.row_param(), if there is such a weight.
+  // device); writes the weights and, for bf16, their shadow. scratch: scratch_bytes(). `rows` are the
+  // gradients of params.row_params().
   void update(const Exec& exec, const ParamStore& params, const View1& inputs,
-              const Scratch& scratch, const RowGradient& rows = {}) const;
+              const Scratch& scratch, const std::vector<RowGradient>& rows = {}) const;
   size_t scratch_bytes() const;
   // [1] f64 on the device: squared norm of the whole gradient of the last update, before clipping.
   View1 norm2() const;
@@ -72,8 +71,8 @@ class Optimizer {
  private:
   OptimizerSettings settings_;
   Buffer a_, b_, counts_, scales_, pieces_, group_first_, clips_;
-  Buffer whole_;       // pieces of the weights whose gradient is in the slab
-  int64_t group_ = 0;  // of the weight whose gradient is kept by rows
+  Buffer whole_;                     // pieces of the weights whose gradient is in the slab
+  std::vector<int64_t> row_groups_;  // of the weights whose gradients are kept by rows
 };
 
 }  // namespace unroll

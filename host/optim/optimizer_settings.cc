@@ -32,9 +32,8 @@ ClipGroup group_of(const std::string& text) {
 
 }  // namespace
 
-bool keeps_row_gradient(const Config& config, int64_t words) {
-  return leaves_untouched(rule_of(config.optimizer), config.weight_decay) && config.accum == 1 &&
-         config.batch * config.bptt < words;
+bool allows_row_gradients(const Config& config) {
+  return leaves_untouched(rule_of(config.optimizer), config.weight_decay);
 }
 
 OptimizerSettings optimizer_settings(const Config& config) {

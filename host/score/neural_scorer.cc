@@ -7,10 +7,19 @@
 
 namespace unroll {
 
+int tokens_at_a_time(const ScoringShape& shape) {
+  constexpr int64_t kMost = 1 << 20;
+  if (shape.B < 1 || shape.T < 1 || int64_t(shape.B) * shape.T > kMost)
+    throw Error(ErrorKind::usage,
+                "--batch " + std::to_string(shape.B) + " and --bptt " + std::to_string(shape.T) +
+                    ": both have to be at least 1, their product at most " + std::to_string(kMost));
+  return shape.B * shape.T;
+}
+
 Scheduler::Options scoring_options(Reset reset, const ScoringShape& shape, size_t logits_bytes,
                                    bool eager) {
   Scheduler::Options options;
-  options.max_tokens = shape.B * shape.T;
+  options.max_tokens = tokens_at_a_time(shape);
   options.max_lanes = reset == Reset::line ? shape.B : 1;
   options.logits_bytes = logits_bytes;
   options.eager = eager;
@@ -25,11 +34,7 @@ NeuralScorer::NeuralScorer(const Backend& backend, const LanguageModel& model,
       reset_(reset),
       shape_(shape),
       state_(backend, model.state_shape(), reset == Reset::line ? shape.B : 1, params.act()),
-      stream_(vocab.eos()) {
-  if (shape.B < 1 || shape.T < 1)
-    throw Error(ErrorKind::usage, "--batch " + std::to_string(shape.B) + " and --bptt " +
-                                      std::to_string(shape.T) + ": both have to be at least 1");
-}
+      stream_(vocab.eos()) {}
 
 std::vector<NatsLine> NeuralScorer::score(const std::vector<TokenLine>& lines) {
   if (reset_ == Reset::line) return score_lines(lines);

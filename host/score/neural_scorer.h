@@ -19,13 +19,17 @@ struct ScoringShape {
   int B = 10, T = 70;
 };
 
-// Options for a scheduler that a NeuralScorer or a NeuralNextWord may use.
+// B times T. Throws a usage Error where one of them is below 1, or the product above 2^20.
+int tokens_at_a_time(const ScoringShape& shape);
+
+// Options for a scheduler that a NeuralScorer or a NeuralNextWord may use. Throws as
+// tokens_at_a_time().
 Scheduler::Options scoring_options(Reset reset, const ScoringShape& shape, size_t logits_bytes,
                                    bool eager);
 
 class NeuralScorer final : public TokenScorer {
  public:
-  // Borrows everything. Throws a usage Error where B or T is below 1.
+  // Borrows everything; the scheduler is of scoring_options() with the same shape.
   NeuralScorer(const Backend& backend, const LanguageModel& model, const ParamStore& params,
                Scheduler& scheduler, const Vocab& vocab, Reset reset, const ScoringShape& shape);
 

@@ -1,5 +1,6 @@
 #include "host/tape/tape.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "kernels/base/error.h"
@@ -15,13 +16,20 @@ Var::Var(Tensor value, bool needs_gradient) : value_(std::move(value)) {
 }
 
 Tape::Tape(const Exec& exec, Arena& arena, const ParamStore& params, Mode mode,
-           const View1& mask_counter, bool add_to_gradients)
+           const View1& mask_counter, bool add_to_gradients, SideBranch* side)
     : exec_(exec),
       arena_(arena),
       params_(params),
       mode_(mode),
       mask_counter_(mask_counter),
-      param_written_(params.entries().size(), add_to_gradients) {}
+      param_writer_(params.entries().size(), add_to_gradients ? Writer::main : Writer::none),
+      side_(side) {}
+
+Tensor Tape::tensor(DType dtype, std::initializer_list<int64_t> shape) const {
+  Tensor t(arena_, dtype, shape);
+  if (aside_) memory_aside_.push_back(t);
+  return t;
+}
 
 Scratch Tape::scratch(Tensor& holder, size_t bytes) const {
   if (bytes == 0) return {};
@@ -33,8 +41,31 @@ void Tape::record(const char* op, std::function<void(Tape&)> backward) {
   if (mode_.record) records_.push_back({op, std::move(backward)});
 }
 
+// A measuring run does all of this but for the events, so that it sees the same lifetimes.
+void Tape::aside(std::function<void(Tape&)> work) {
+  if (!side_) return work(*this);
+  UNROLL_CHECK(mode_.record && !aside_,
+               "work is put aside on a tape that does not record, or by work that is aside itself");
+  if (exec_.kind != DeviceKind::none) side_->fork();
+  const Exec main = std::exchange(exec_, side_->beside(exec_));
+  aside_ = true;
+  work(*this);
+  aside_ = false;
+  exec_ = main;
+  work_aside_.push_back(std::move(work));
+}
+
+void Tape::join() {
+  if (work_aside_.empty()) return;
+  if (exec_.kind != DeviceKind::none) side_->join();
+  work_aside_.clear();
+  memory_aside_.clear();
+  std::replace(param_writer_.begin(), param_writer_.end(), Writer::side, Writer::main);
+}
+
 GradientSink<2> Tape::gradient_sink(const std::shared_ptr<Var::Slot>& slot) {
   if (!slot) return {};
+  UNROLL_CHECK(!aside_, "work that was put aside writes a gradient that is not of a weight");
   const bool first = !slot->gradient;
   if (first)
     slot->gradient = slot->rank == 2 ? tensor(slot->dtype, {slot->n[0], slot->n[1]})
@@ -45,9 +76,11 @@ GradientSink<2> Tape::gradient_sink(const std::shared_ptr<Var::Slot>& slot) {
 Tensor Tape::gradient(const std::shared_ptr<Var::Slot>& slot) const { return slot->gradient; }
 
 Accumulate Tape::first_or_add(Param p) {
-  const bool written = param_written_[size_t(p.index)];
-  param_written_[size_t(p.index)] = true;
-  return written ? Accumulate::add : Accumulate::overwrite;
+  // The side needs no join: its fork is later than all that the main branch has written.
+  if (param_writer_[size_t(p.index)] == Writer::side && !aside_) join();
+  const Writer before =
+      std::exchange(param_writer_[size_t(p.index)], aside_ ? Writer::side : Writer::main);
+  return before == Writer::none ? Accumulate::overwrite : Accumulate::add;
 }
 GradientSink<2> Tape::gradient_sink(Param p) { return {params_.gradient(p), first_or_add(p)}; }
 GradientSink<1> Tape::vector_gradient_sink(Param p) {
@@ -55,15 +88,20 @@ GradientSink<1> Tape::vector_gradient_sink(Param p) {
   return {params_.vector_gradient(p), first_or_add(p)};
 }
 void Tape::give_row_gradient(Param p, Tensor words, Tensor rows) {
-  UNROLL_CHECK(first_or_add(p) == Accumulate::overwrite,
-               "the gradient of " + params_.entries()[size_t(p.index)].name +
-                   " is kept by rows, and there is one already: of another op, or of another chunk "
-                   "of this update; ParamStore::keep_row_gradient is for one");
-  row_words_ = std::move(words);
-  rows_ = std::move(rows);
+  UNROLL_CHECK(row_gradients_.count(p.index) == 0, "the gradient of " +
+                                                       params_.entries()[size_t(p.index)].name +
+                                                       " is kept by rows, and two ops give one");
+  row_gradients_[p.index] = {std::move(words), std::move(rows)};
 }
-RowGradient Tape::row_gradient() const {
-  return rows_ ? RowGradient{row_words_.view<1>(), rows_.matrix()} : RowGradient{};
+std::vector<RowGradient> Tape::row_gradients() const {
+  std::vector<RowGradient> all;
+  for (const Param p : params_.row_params()) {
+    const auto given = row_gradients_.find(p.index);
+    all.push_back(given == row_gradients_.end()
+                      ? RowGradient{}
+                      : RowGradient{given->second.words.view<1>(), given->second.rows.matrix()});
+  }
+  return all;
 }
 
 void Tape::backward() {
@@ -73,6 +111,7 @@ void Tape::backward() {
     records_.pop_back();
     record.backward(*this);
   }
+  join();
 }
 
 std::string Tape::dump() const {

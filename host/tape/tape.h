@@ -5,13 +5,23 @@
 // gradient has a first writer, which overwrites, and later ones, which add: nothing is cleared, and
 // fan-out needs no code. After a record has run, what it saved and the gradients of its outputs are
 // released.
+//
+// Work that only the gradients of weights need is put aside: it runs on the side branch
+// (host/device/side_branch.h) while the walk goes on. What the memory of such work could meet is
+// kept apart from it by the tape: what the work captured and asked for lives until the branches are
+// joined, and they are joined before the main branch touches a gradient that the side has written,
+// at the latest at the end of the walk. No event stands between two kernels of a chain that starts
+// early: only the passes of a recurrent layer have such chains, and what forks or joins is beside
+// them.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "host/device/side_branch.h"
 #include "host/memory/arena.h"
 #include "host/memory/param_store.h"
 #include "host/memory/tensor.h"
@@ -58,10 +68,11 @@ class Tape {
  public:
   // `step` names the step's seed and mask step on the device. With `add_to_gradients`, weight
   // gradients are added to what the slab holds: every micro-step of an accumulated step but the
-  // first.
+  // first. Without a `side`, nothing is put aside.
   Tape(const Exec& exec, Arena& arena, const ParamStore& params, Mode mode,
-       const View1& mask_counter, bool add_to_gradients = false);
+       const View1& mask_counter, bool add_to_gradients = false, SideBranch* side = nullptr);
 
+  // Of the branch that work is given to just now.
   const Exec& exec() const { return exec_; }
   Arena& arena() const { return arena_; }
   const ParamStore& params() const { return params_; }
@@ -69,9 +80,7 @@ class Tape {
   DType act() const { return params_.act(); }
   DType acc() const { return params_.acc(); }
 
-  Tensor tensor(DType dtype, std::initializer_list<int64_t> shape) const {
-    return Tensor(arena_, dtype, shape);
-  }
+  Tensor tensor(DType dtype, std::initializer_list<int64_t> shape) const;
   // A value that takes a gradient when the tape records.
   Var var(Tensor value) const { return Var(std::move(value), mode_.record); }
   // Bytes for one kernel call.
@@ -81,16 +90,23 @@ class Tape {
 
   // Nothing happens unless the tape records.
   void record(const char* op, std::function<void(Tape&)> backward);
+  // Calls `work` with this tape, whose exec() is the side branch's meanwhile. The work may wait
+  // for nothing but what the main branch was given before, writes gradients of weights and its own
+  // tensors and nothing else, and captures each tensor that it reads: what it captures is kept
+  // until the branches are joined. For a tape that records; backward() joins.
+  void aside(std::function<void(Tape&)> work);
+  bool has_side() const { return side_ != nullptr; }
   // The gradient of a value for an op that contributes to it.
   GradientSink<2> gradient_sink(const std::shared_ptr<Var::Slot>& slot);
   // The whole gradient of an output, for its op's backward; null if nothing wrote to it.
   Tensor gradient(const std::shared_ptr<Var::Slot>& slot) const;
   GradientSink<2> gradient_sink(Param p);
   GradientSink<1> vector_gradient_sink(Param p);
-  // For ParamStore::row_param() alone, whose gradient has no place in the slab: one op gives it, in
-  // memory of the tape. Throws Error where there is another one, or one of an earlier chunk.
+  // For ParamStore::row_params() alone, whose gradients have no place in the slab: one op gives each
+  // of them, in memory of the tape: those of this chunk. Throws Error where there is another one.
   void give_row_gradient(Param p, Tensor words, Tensor rows);
-  RowGradient row_gradient() const;  // not given without one
+  // Of the row_params() in their order; one that was not given is empty.
+  std::vector<RowGradient> row_gradients() const;
 
   // Runs the records from last to first and empties the tape.
   void backward();
@@ -99,6 +115,9 @@ class Tape {
 
  private:
   Accumulate first_or_add(Param p);
+  void join();
+  // Who wrote a gradient last, of what the branches have not been joined after.
+  enum class Writer : uint8_t { none, main, side };
   struct Record {
     const char* op;
     std::function<void(Tape&)> backward;
@@ -110,8 +129,16 @@ class Tape {
   View1 mask_counter_;
   uint32_t next_mask_ = 0;
   std::vector<Record> records_;
-  std::vector<bool> param_written_;
-  Tensor row_words_, rows_;
+  std::vector<Writer> param_writer_;
+  struct RowTensors {
+    Tensor words, rows;
+  };
+  std::map<int, RowTensors> row_gradients_;  // by Param::index
+  SideBranch* side_;
+  bool aside_ = false;  // work is given to the side
+  // Until the join: work that was put aside, with its captures, and what it has asked for.
+  std::vector<std::function<void(Tape&)>> work_aside_;
+  mutable std::vector<Tensor> memory_aside_;
 };
 
 // Where the gradient of a value collects; it outlives the value and knows its shape.

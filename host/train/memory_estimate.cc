@@ -23,7 +23,7 @@ size_t cpu_library_bytes(const ParamStore& params) {
     largest = std::max(largest, size_t(e.size()) * size_of(params.acc()));
   return (size_t(10) << 20) + std::min(largest, size_t(40) << 20);
 }
-constexpr size_t kCudaWorkspaceBytes = size_t(32) << 20;
+constexpr size_t kCudaWorkspaceBytes = 2 * (size_t(32) << 20);  // of both BLAS handles
 
 size_t resident_bytes() {
   unsigned long long pages = 0, resident = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/ops/persistent_watch.h"
 #include "kernels/elementwise/add.h"
 #include "kernels/update/step_metrics.h"
 
@@ -31,6 +32,8 @@ Scheduler::Scheduler(const Backend& backend, const LanguageModel& model, const P
   ring_ = on_device(kRing * kStepMetrics * sizeof(double));
   ring_copy_ = Buffer(backend.device(), MemoryKind::pinned, ring_.bytes());
   backend.stream().synchronize();
+  if (optimizer && options.micro_steps > 1 && !params.row_params().empty())
+    row_sums_.emplace(backend, params, options.micro_steps, options.max_tokens);
 }
 
 void Scheduler::append_figures(const Exec& exec, const Tensor& nll, const Chunk& chunk,
@@ -49,7 +52,8 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   chunk.finetuning = key.finetuning;
   const bool training = key.kind == Kind::train;
   const Mode mode = training ? Mode::training() : Mode{key.record, key.noise};
-  Tape tape(exec, arena_, params_, mode, inputs_.mask_counter(), !key.first);
+  Tape tape(exec, arena_, params_, mode, inputs_.mask_counter(), !key.first,
+            options_.side_branch ? backend_.side() : nullptr);
 
   if (key.kind == Kind::next_word) {
     const Tensor log_p = model_.log_probabilities(tape, model_.hidden(tape, chunk, state));
@@ -73,10 +77,14 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
     return;
   }
   if (training) tape.backward();
+  if (training && row_sums_) row_sums_->store(tape, key.micro);
   if (training && key.last) {
     Tensor holder;
+    std::vector<Tensor> rows_holder;
+    const auto rows =
+        row_sums_ ? row_sums_->sums(tape, key.micro + 1, rows_holder) : tape.row_gradients();
     const Scratch scratch = tape.scratch(holder, optimizer_->scratch_bytes());
-    optimizer_->update(exec, params_, inputs_.update_inputs(), scratch, tape.row_gradient());
+    optimizer_->update(exec, params_, inputs_.update_inputs(), scratch, rows);
   }
   append_figures(exec, nll, chunk, training && key.last);
 }
@@ -88,8 +96,9 @@ size_t Scheduler::measure(const Key& key, const State& state) {
 }
 
 size_t Scheduler::measure(bool training, int T, int B, bool has_lengths, const State& state) {
-  return measure({training ? Kind::train : Kind::evaluate, T, B, has_lengths, true, true, nullptr},
-                 state);
+  Key key{training ? Kind::train : Kind::evaluate, T, B, has_lengths, true, true, nullptr};
+  key.micro = options_.micro_steps - 1;  // the last micro-step adds up the rows of all
+  return measure(key, state);
 }
 
 void Scheduler::reserve(size_t bytes) {
@@ -110,8 +119,8 @@ void Scheduler::run(const Key& key, const State& state) {
   }
   // The first time runs eagerly and lets libraries set themselves up; that is a step like any
   // other.
-  const bool capture =
-      program.uses > 0 && !options_.eager && backend_.device().kind() == DeviceKind::cuda;
+  const bool capture = program.uses > 0 && !options_.eager && !watches_passes() &&
+                       backend_.device().kind() == DeviceKind::cuda;
   ++program.uses;
   if (!capture) return body(backend_.exec(), key, state);
   if (!program.graph)
@@ -124,9 +133,16 @@ void Scheduler::train(const HostChunk& chunk, const State& state, const StepScal
                       bool first, bool last) {
   UNROLL_CHECK(optimizer_ != nullptr, "a scheduler without an optimizer is asked to train");
   if (issued_ - read_ == kRing) drain();
+  micro_ = first ? 0 : micro_ + 1;
+  UNROLL_CHECK(!row_sums_ || micro_ < options_.micro_steps,
+               "an update has more micro-steps than Options::micro_steps");
+  UNROLL_CHECK(
+      row_sums_ || (first && last) || params_.row_params().empty(),
+      "gradients are kept by rows, and Options::micro_steps is 1; an update is of one chunk");
   inputs_.send(backend_, chunk, scalars);
   run({Kind::train, chunk.T, chunk.B, !chunk.lengths.empty(), first, last, state.memory().data(),
-       false, false, nullptr, model_.room(chunk.target), scalars.finetuning},
+       false, false, nullptr, model_.room(chunk.target), scalars.finetuning,
+       row_sums_ ? micro_ : 0},
       state);
   ++issued_;
 }
@@ -217,7 +233,8 @@ size_t Scheduler::graphs() const {
 }
 size_t Scheduler::graph_nodes() const { return last_captured_ ? last_captured_->graph.nodes() : 0; }
 size_t Scheduler::persistent_bytes() const {
-  return inputs_.bytes() + ring_.bytes() + output_.bytes() + slot_.bytes();
+  return inputs_.bytes() + ring_.bytes() + output_.bytes() + slot_.bytes() +
+         (row_sums_ ? row_sums_->bytes() : 0);
 }
 
 }  // namespace unroll

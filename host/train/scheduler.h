@@ -3,6 +3,7 @@
 //
 //   host     fill pinned copy n mod 2 · copy · launch(n) · fill the other · copy · launch(n+1) · …
 //   stream   forward → loss → backward → ‖dθ‖² → clip and update θ → carry h, c → append figures
+//   beside                    └ dR, dW, db ┘
 //
 // A step allocates nothing, reads nothing back and never waits for the device; its figures go to a
 // ring that take_figures reads later.
@@ -10,6 +11,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "host/device/graph.h"
 #include "host/memory/arena.h"
 #include "host/memory/param_store.h"
+#include "host/ops/row_sums.h"
 #include "host/optim/optimizer.h"
 #include "host/train/model.h"
 #include "host/train/state.h"
@@ -52,10 +55,14 @@ struct ScorePass {
 class Scheduler {
  public:
   struct Options {
-    int max_tokens = 0;  // largest T*B of any chunk
-    int max_lanes = 0;   // largest B
-    bool eager = false;  // never capture
+    int max_tokens = 0;   // largest T*B of any chunk
+    int max_lanes = 0;    // largest B
+    int micro_steps = 1;  // of an update, at most
+    bool eager = false;   // never capture
     size_t logits_bytes = size_t(256) << 20;
+    // On a GPU, gradients of weights on a branch of their own (host/device/side_branch.h): every
+    // model has a recurrent layer, and its loop leaves multiprocessors free. The same bits.
+    bool side_branch = true;
   };
   // Borrows everything; `optimizer` may be null where nothing is trained.
   Scheduler(const Backend& backend, const LanguageModel& model, const ParamStore& params,
@@ -98,6 +105,7 @@ class Scheduler {
     ScoreHook* hook = nullptr;
     std::vector<int64_t> room{};  // as the model gives it for the chunk's targets
     bool finetuning = false;
+    int micro = 0;  // of an update's micro-steps, where gradients are kept by rows
     auto operator<=>(const Key&) const = default;
   };
   struct Program {
@@ -119,6 +127,8 @@ class Scheduler {
   const ParamStore& params_;
   const Optimizer* optimizer_;
   Options options_;
+  std::optional<RowSums> row_sums_;  // where there is more than one micro-step
+  int micro_ = 0;
   Arena arena_;
   StepInputs inputs_;
   Buffer ring_, slot_, ring_copy_, output_, output_copy_;

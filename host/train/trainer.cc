@@ -40,6 +40,7 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config), writer
   Scheduler::Options options;
   options.max_tokens = std::max({B * source_->max_T(), lanes * eval_T, stream_T});
   options.max_lanes = std::max(B, lanes);
+  options.micro_steps = int(config_.accum);
   options.eager = config_.eager;
   logits_bytes_ = logits_budget(config_.logits_memory, backend.device());
   options.logits_bytes = logits_bytes_;

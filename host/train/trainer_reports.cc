@@ -1,6 +1,8 @@
 // What a trainer tells: lines of the log, TensorBoard events, progress, samples.
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -8,6 +10,7 @@
 #include "host/score/generator.h"
 #include "host/score/neural_scorer.h"
 #include "host/train/trainer.h"
+#include "kernels/base/error.h"
 
 namespace unroll {
 namespace {
@@ -133,8 +136,11 @@ void Trainer::write_sample() {
   options.seed = uint64_t(config_.seed);
   const Generated text = generate(next, {}, options, int(state_.epoch));
   const std::string words = s_.data.vocab->decode(text.ids);
-  std::ofstream(s_.run.samples(), std::ios::app) << "--- step " << state_.step << "\n"
-                                                 << words << "\n";
+  std::ofstream file(s_.run.samples(), std::ios::app);
+  file << "--- step " << state_.step << "\n" << words << "\n" << std::flush;
+  if (!file)
+    throw Error(ErrorKind::disk, s_.run.samples() + ": cannot be written: " + std::strerror(errno) +
+                                     "; free some space");
   s_.observer->sample(words);
 }
 

@@ -7,6 +7,10 @@
 
 #include "kernels/base/host_device.h"
 
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#endif
+
 namespace unroll {
 
 enum class DType : uint8_t { f32, f64, bf16, i32, u32, u64, u8 };
@@ -15,15 +19,19 @@ enum class DType : uint8_t { f32, f64, bf16, i32, u32, u64, u8 };
 struct bf16 {
   uint16_t bits;
   bf16() = default;
+  // Rounds to nearest even; a NaN stays one.
   GPU_HD explicit bf16(float x) {
+#if defined(__CUDA_ARCH__)
+    bits = __bfloat16_as_ushort(__float2bfloat16_rn(x));  // one instruction
+#else
     union {
       float f;
       uint32_t u;
     } v{x};
-    // Round to nearest even; a NaN keeps its quiet bit instead of rounding into infinity.
     const bool is_nan = (v.u & 0x7fffffffu) > 0x7f800000u;
     bits = is_nan ? uint16_t((v.u >> 16) | 0x40u)
                   : uint16_t((v.u + 0x7fffu + ((v.u >> 16) & 1u)) >> 16);
+#endif
   }
   GPU_HD operator float() const {
     union {

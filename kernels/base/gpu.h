@@ -1,7 +1,7 @@
 // The only door to the GPU for kernel code. The same kernel text is compiled twice:
 //
 //   by nvcc        every name below is the plain keyword or a forced-inline function over one PTX
-//                  instruction (gpu_nvcc.h)
+//                  instruction (gpu_nvcc.h, gpu_nvcc_launch.h)
 //   by g++, clang  -DUNROLL_GPU_ON_CPU: every CUDA thread is a fiber that runs under a strict
 //                  scheduler with a race detector (tests/gpu_on_cpu/gpu_host.h)
 //
@@ -15,6 +15,12 @@
 //                                            the launch asks for the sum of gpu::carve_bytes<T>(n)
 //   gpu::launch(k<float>, gpu::Launch{.grid = dim3(8), .block = dim3(256)}, stream, args...);
 //   threadIdx blockIdx blockDim gridDim      as in CUDA; kernels never use these names otherwise
+//   gpu::sync_threads sync_warp              barriers of the block and of a warp
+//   gpu::grid_sync                           of a cooperative grid
+//   gpu::cluster_sync cluster_rank           of blocks launched as one cluster (Launch::cluster);
+//   float* b = gpu::cluster_map(a, rank);    where another of them has what `a` is here in shared
+//                                            memory
+//   gpu::resident_clusters(k, launch)        how many of its clusters the device holds at once
 //
 // What a kernel must not use: bare __shared__, asm, <<<>>>, __activemask, volatile, __constant__ or
 // __device__ variables, objects with destructors, a return before a barrier of the block, barriers
@@ -43,6 +49,7 @@ namespace unroll::gpu {
 
 inline constexpr int kWarp = 32;
 inline constexpr uint32_t kFullMask = 0xffffffffu;
+inline constexpr unsigned kMaxCluster = 8;  // that every device of compute capability 9.0 takes
 
 // Shape of a launch. A cooperative grid may call grid_sync(); all its blocks must fit on the device
 // at once.
@@ -52,12 +59,19 @@ inline constexpr uint32_t kFullMask = 0xffffffffu;
 // any other). Before wait_for_previous() its threads read nothing that such a kernel writes and
 // write no device memory at all; every thread calls it. What an ordinary kernel ahead of the chain
 // was given is safe to read at once, but for the one directly before the first early start.
+//
+// With cluster > 1, that many blocks, neighbours along x, run at the same time on neighbouring
+// multiprocessors, meet in cluster_sync() and reach each other's shared memory through
+// cluster_map(). Such memory is there from the first cluster_sync() until its block ends, so the
+// last remote access lies before a cluster_sync() as well. Compute capability 9.0; elsewhere the
+// launch is refused.
 struct Launch {
   dim3 grid{1, 1, 1};
   dim3 block{1, 1, 1};
   size_t shared_bytes = 0;  // dynamic shared memory per block
   bool cooperative = false;
   bool early_start = false;
+  unsigned cluster = 1;  // divides grid.x; at most 8
 #if defined(UNROLL_GPU_ON_CPU)
   gpu_on_cpu::Site site = gpu_on_cpu::Site::here();  // of the launch, for reports
 #endif

@@ -1,12 +1,11 @@
-// Body of gpu.h for nvcc: keywords, and forced-inline functions over single PTX instructions.
-// Included by gpu.h only. Instruction layouts: PTX ISA 8.x, sections on ldmatrix, mma and cp.async.
+// Body of gpu.h for nvcc: keywords, and forced-inline functions over single PTX instructions; the
+// host's part is gpu_nvcc_launch.h. Included by gpu.h only. Instruction layouts: PTX ISA 8.x,
+// sections on ldmatrix, mma and cp.async.
 #pragma once
 
 #include <cooperative_groups.h>
 
-#include <cstdlib>
-
-#include "kernels/base/cuda_check.h"
+#include "kernels/base/gpu_nvcc_launch.h"
 
 #define GPU_KERNEL __global__
 #define GPU_KERNEL_BOUNDS(max_threads, min_blocks) \
@@ -19,76 +18,6 @@
   unsigned char* name = gpu_dynamic_shared_bytes
 
 namespace unroll::gpu {
-
-// --- launch (host code) ---------------------------------------------------------------------
-
-// Whether this kernel was compiled with wait_for_previous() for the current device: code for older
-// devices has no such instruction, and would read too early.
-inline bool can_start_early(const void* kernel) {
-  thread_local const void* asked = nullptr;
-  thread_local bool answer = false;
-  if (asked != kernel) {
-    cudaFuncAttributes attributes{};
-    CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
-    answer = attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
-    asked = kernel;
-  }
-  return answer;
-}
-
-// Runs kernel(args...) on `stream`. Throws unroll::Error if the launch is refused; with
-// UNROLL_SYNC_CHECK=1 in the environment it waits for the kernel, so that a fault is reported by
-// the launch that caused it.
-template <class... P, class... A>
-void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&... args) {
-  static const bool sync_check = [] {
-    const char* value = std::getenv("UNROLL_SYNC_CHECK");
-    return value && *value && *value != '0';
-  }();
-  if (shape.shared_bytes > 48 * 1024)
-    CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    int(shape.shared_bytes)));
-  cudaLaunchConfig_t config{};
-  config.gridDim = shape.grid;
-  config.blockDim = shape.block;
-  config.dynamicSmemBytes = shape.shared_bytes;
-  config.stream = stream;
-  cudaLaunchAttribute attributes[2]{};
-  config.attrs = attributes;
-  if (shape.cooperative) {
-    attributes[config.numAttrs].id = cudaLaunchAttributeCooperative;
-    attributes[config.numAttrs++].val.cooperative = 1;
-  }
-  if (shape.early_start && can_start_early(reinterpret_cast<const void*>(kernel))) {
-    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
-  }
-  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, P(std::forward<A>(args))...));
-  launches.fetch_add(1, std::memory_order_relaxed);
-  if (sync_check) CUDA_CHECK(cudaStreamSynchronize(stream));
-}
-
-// How many blocks of this kernel one multiprocessor holds at once; a cooperative grid has at most
-// this times the multiprocessors of the device.
-template <class... P>
-int blocks_per_sm(void (*kernel)(P...), int threads, size_t shared_bytes) {
-  if (shared_bytes > 48 * 1024)
-    CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    int(shared_bytes)));
-  int blocks = 0;
-  CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes));
-  return blocks;
-}
-
-// Largest dynamic shared memory of one block of the current device.
-inline size_t shared_bytes_per_block() {
-  int device = 0, bytes = 0;
-  CUDA_CHECK(cudaGetDevice(&device));
-  CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  return size_t(bytes);
-}
 
 // --- shared memory --------------------------------------------------------------------------
 
@@ -108,6 +37,40 @@ GPU_DEVICE uint32_t shared_address(const void* p) {
 GPU_DEVICE void sync_threads() { __syncthreads(); }
 GPU_DEVICE void sync_warp(uint32_t mask = kFullMask) { __syncwarp(mask); }
 GPU_DEVICE void grid_sync() { cooperative_groups::this_grid().sync(); }
+
+// This block's number in its cluster, from 0.
+GPU_DEVICE int cluster_rank() {
+  uint32_t rank = 0;
+#if __CUDA_ARCH__ >= 900
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+#endif
+  return int(rank);
+}
+// All threads of all blocks of the cluster meet; what they wrote before it to any of their shared
+// memory, and to device memory, is seen after it.
+GPU_DEVICE void cluster_sync() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "barrier.cluster.arrive.release;\n\t"
+      "barrier.cluster.wait.acquire;" ::
+          : "memory");
+#else
+  __syncthreads();
+#endif
+}
+// The place in the shared memory of block `rank` of the cluster that `own` is in this block's: for
+// plain, vector and relaxed accesses, not for cp_async16 or ldmatrix.
+template <class T>
+GPU_DEVICE T* cluster_map(T* own, int rank) {
+#if __CUDA_ARCH__ >= 900
+  T* mapped;
+  asm("mapa.u64 %0, %1, %2;" : "=l"(mapped) : "l"(own), "r"(rank));
+  return mapped;
+#else
+  (void)rank;
+  return own;
+#endif
+}
 
 // Waits until the kernels ahead in the stream have ended and what they wrote can be read; returns
 // at once in a kernel that was not started early.

@@ -25,7 +25,7 @@ GPU_HD T tanh_of(T x) {
 // In f32 on the CPU, forms that the compiler vectorises.
 GPU_HD float sigmoid(float x) {
 #if defined(__CUDA_ARCH__)
-  return 1.0f / (1.0f + expf(-x));
+  return __fdividef(1.0f, 1.0f + expf(-x));
 #else
   return 1.0f / (1.0f + fast_exp(-x));
 #endif

@@ -15,6 +15,11 @@ void check_scratch(const char* op, const Exec& exec, const View2& dy, const Scra
                    " bytes, embedding_scratch_bytes asks for " + std::to_string(needed));
 }
 
+void check_ids(const char* op, const View1& ids, const View1& more_ids) {
+  check_shape(op, "ids", ids, "[n]", {ids.n[0]}, DType::i32);
+  check_optional(op, "more_ids", more_ids, "[N-n]", {more_ids.n[0]}, DType::i32);
+}
+
 }  // namespace
 
 void embedding_forward(const Exec& exec, const EmbeddingForward& args) {
@@ -29,10 +34,10 @@ void embedding_forward(const Exec& exec, const EmbeddingForward& args) {
 
 void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
   if (exec.kind == DeviceKind::none) return;
-  const int64_t N = args.ids.n[0], V = args.dE.n[0], D = args.dE.n[1];
+  const int64_t N = args.ids.n[0] + args.more_ids.n[0], V = args.dE.n[0], D = args.dE.n[1];
   const DType act = args.dy.dtype;
   check_shape("embedding_backward", "dE", args.dE, "[V,D]", {V, D}, accumulate_type(act));
-  check_shape("embedding_backward", "ids", args.ids, "[N]", {N}, DType::i32);
+  check_ids("embedding_backward", args.ids, args.more_ids);
   check_shape("embedding_backward", "dy", args.dy, "[N,D]", {N, D}, act);
   check_scratch("embedding_backward", exec, args.dy, args.scratch);
   dispatch<cpu::embedding_backward, cuda::embedding_backward>(exec, args);
@@ -41,11 +46,11 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
 void embedding_rows_backward(const Exec& exec, const EmbeddingRowsBackward& args) {
   if (exec.kind == DeviceKind::none) return;
   const char* op = "embedding_rows_backward";
-  const int64_t N = args.ids.n[0], D = args.dy.n[1];
+  const int64_t N = args.ids.n[0] + args.more_ids.n[0], D = args.dy.n[1];
   const DType act = args.dy.dtype;
   check_shape(op, "dE.rows", args.dE.rows, "[N,D]", {N, D}, accumulate_type(act));
   check_shape(op, "dE.words", args.dE.words, "[N]", {N}, DType::u32);
-  check_shape(op, "ids", args.ids, "[N]", {N}, DType::i32);
+  check_ids(op, args.ids, args.more_ids);
   check_shape(op, "dy", args.dy, "[N,D]", {N, D}, act);
   check_scratch(op, exec, args.dy, args.scratch);
   dispatch<cpu::embedding_rows_backward, cuda::embedding_rows_backward>(exec, args);

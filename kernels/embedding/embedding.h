@@ -25,19 +25,21 @@ void embedding_forward(const Exec& exec, const EmbeddingForward& args);
 struct EmbeddingBackward {
   View2 dE;  // [V,D]  acc; with overwrite, rows without a term become 0
   Accumulate to_dE = Accumulate::overwrite;
-  View2 dy;         // [N,D]  act
-  View1 ids;        // [N]    i32
-  Scratch scratch;  // embedding_scratch_bytes
+  View2 dy;          // [N,D]  act
+  View1 ids;         // [n]    i32, of the first rows of dy
+  View1 more_ids{};  // [N-n]  i32, of the others; may be left out where there are none
+  Scratch scratch;   // embedding_scratch_bytes
 };
 void embedding_backward(const Exec& exec, const EmbeddingBackward& args);
 
 // The same sums as rows by word, of which there are at most N: nothing is as large as the table.
 struct EmbeddingRowsBackward {
-  RowGradient dE;   // [N,D]  acc; out; unused rows are left as they are
-  int64_t V = 0;    // words of the table
-  View2 dy;         // [N,D]  act
-  View1 ids;        // [N]    i32
-  Scratch scratch;  // embedding_scratch_bytes
+  RowGradient dE;    // [N,D]  acc; out; unused rows are left as they are
+  int64_t V = 0;     // words of the table
+  View2 dy;          // [N,D]  act
+  View1 ids;         // [n]    i32, of the first rows of dy
+  View1 more_ids{};  // [N-n]  i32, of the others; may be left out where there are none
+  Scratch scratch;   // embedding_scratch_bytes
 };
 void embedding_rows_backward(const Exec& exec, const EmbeddingRowsBackward& args);
 

@@ -20,13 +20,15 @@ struct Groups {
   }
 };
 
-Groups group_terms(const Exec& exec, const View1& ids, int64_t V, uint32_t* words, char* scratch,
+template <class Args>
+Groups group_terms(const Exec& exec, const Args& args, int64_t V, uint32_t* words, char* scratch,
                    const EmbeddingScratch& at) {
   const auto array = [&](size_t offset) { return reinterpret_cast<uint32_t*>(scratch + offset); };
-  const int64_t N = ids.n[0];
+  const int64_t N = args.dy.n[0], n_first = args.ids.n[0];
+  const auto ids = args.ids.template as<int32_t>(), more_ids = args.more_ids.template as<int32_t>();
   uint32_t *keys = array(at.keys), *positions = array(at.positions), *order = array(at.order);
   for (int64_t n = 0; n < N; ++n) {
-    const int32_t id = ids.as<int32_t>()(n);
+    const int32_t id = n < n_first ? ids(n) : more_ids(n - n_first);
     keys[n] = id < 0 ? uint32_t(V) : uint32_t(id);
     positions[n] = uint32_t(n);
   }
@@ -113,7 +115,7 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
   const int64_t V = args.dE.n[0], D = args.dE.n[1];
   char* scratch = static_cast<char*>(args.scratch.data);
   uint32_t* words = reinterpret_cast<uint32_t*>(scratch + at.words);
-  const Groups groups = group_terms(exec, args.ids, V, words, scratch, at);
+  const Groups groups = group_terms(exec, args, V, words, scratch, at);
   with_real("embedding_backward", args.dy.dtype, [&](auto zero) {
     using T = decltype(zero);
     const auto dE = args.dE.as<T>();
@@ -131,7 +133,7 @@ void embedding_rows_backward(const Exec& exec, const EmbeddingRowsBackward& args
   const EmbeddingScratch at(exec, args.dy.dtype, int(args.dy.n[0]), args.dy.n[1]);
   char* scratch = static_cast<char*>(args.scratch.data);
   const Groups groups =
-      group_terms(exec, args.ids, args.V, static_cast<uint32_t*>(args.dE.words.data), scratch, at);
+      group_terms(exec, args, args.V, static_cast<uint32_t*>(args.dE.words.data), scratch, at);
   with_real("embedding_rows_backward", args.dy.dtype, [&](auto zero) {
     using T = decltype(zero);
     const auto rows = args.dE.rows.as<T>();

@@ -34,10 +34,12 @@ void clear_kernel(View<float, 2> y) {
 constexpr int kKeyThreads = 256;
 
 GPU_KERNEL_BOUNDS(kKeyThreads, 1)
-void sort_keys_kernel(uint32_t* keys, uint32_t* positions, const int32_t* ids, int N, uint32_t V) {
+void sort_keys_kernel(uint32_t* keys, uint32_t* positions, View<const int32_t, 1> ids,
+                      const int32_t* more_ids, int N, uint32_t V) {
   const int n = int(blockIdx.x) * kKeyThreads + int(threadIdx.x);
   if (n >= N) return;
-  keys[n] = ids[n] < 0 ? V : uint32_t(ids[n]);
+  const int32_t id = n < ids.n[0] ? ids(n) : more_ids[n - ids.n[0]];
+  keys[n] = id < 0 ? V : uint32_t(id);
   positions[n] = uint32_t(n);
 }
 
@@ -150,16 +152,16 @@ void join_groups_kernel(Terms<T> terms) {
   });
 }
 
-// The gradient of `ids` [N] into `to`; `words` [N] get the sorted ids.
+// The gradient of `ids` and `more_ids`, N together, into `to`; `words` [N] get them sorted.
 struct Gradient {
   View2 to, dy;
-  View1 ids;
+  View1 ids, more_ids;
   int64_t V;
   uint32_t* words;
   bool add, by_place;
 };
 void add_terms(const Exec& exec, const Gradient& g, const EmbeddingScratch& at, char* scratch) {
-  const int N = int(g.ids.n[0]);
+  const int N = int(g.dy.n[0]);
   const int64_t D = g.dy.n[1];
   if (N == 0 || D == 0) return;
   const auto array = [&](size_t offset) { return reinterpret_cast<uint32_t*>(scratch + offset); };
@@ -167,7 +169,8 @@ void add_terms(const Exec& exec, const Gradient& g, const EmbeddingScratch& at, 
   keys.grid.x = unsigned((N + kKeyThreads - 1) / kKeyThreads);
   keys.block.x = kKeyThreads;
   gpu::launch(sort_keys_kernel, keys, exec.stream, array(at.keys), array(at.positions),
-              static_cast<const int32_t*>(g.ids.data), N, uint32_t(g.V));
+              g.ids.as<const int32_t>(), static_cast<const int32_t*>(g.more_ids.data), N,
+              uint32_t(g.V));
   cuda::sort_pairs(exec, {.keys_out = view_of(g.words, N),
                           .values_out = view_of(array(at.order), N),
                           .keys_in = view_of(array(at.keys), N),
@@ -231,12 +234,13 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
                       args.dE.as<float>());
         },
         args.dE);
-  const EmbeddingScratch at(exec, args.dy.dtype, int(args.ids.n[0]), args.dy.n[1]);
+  const EmbeddingScratch at(exec, args.dy.dtype, int(args.dy.n[0]), args.dy.n[1]);
   char* scratch = static_cast<char*>(args.scratch.data);
   add_terms(exec,
             {.to = args.dE,
              .dy = args.dy,
              .ids = args.ids,
+             .more_ids = args.more_ids,
              .V = args.dE.n[0],
              .words = reinterpret_cast<uint32_t*>(scratch + at.words),
              .add = add,
@@ -245,11 +249,12 @@ void embedding_backward(const Exec& exec, const EmbeddingBackward& args) {
 }
 
 void embedding_rows_backward(const Exec& exec, const EmbeddingRowsBackward& args) {
-  const EmbeddingScratch at(exec, args.dy.dtype, int(args.ids.n[0]), args.dy.n[1]);
+  const EmbeddingScratch at(exec, args.dy.dtype, int(args.dy.n[0]), args.dy.n[1]);
   add_terms(exec,
             {.to = args.dE.rows,
              .dy = args.dy,
              .ids = args.ids,
+             .more_ids = args.more_ids,
              .V = args.V,
              .words = static_cast<uint32_t*>(args.dE.words.data),
              .add = false,

@@ -19,7 +19,9 @@ void linear_softmax_xent(const Exec& exec, const LinearSoftmaxXent& args) {
   check_shape(op, "loss", args.loss, "[N]", {N}, acc);
   if (args.dx) {
     check_shape(op, "dx", args.dx, "[N,D]", {N, D}, act);
-    check_shape(op, "dW", args.dW, "[V,D]", {V, D}, acc);
+    if (args.dW || !logits_gradient(exec, args))
+      check_shape(op, "dW", args.dW, "[V,D]", {V, D}, acc);
+    UNROLL_CHECK(args.dW || !args.db, "linear_softmax_xent: db is given without dW; give both");
     check_optional(op, "db", args.db, "[V]", {V}, acc);
     check_shape(op, "dloss", args.dloss, "[N]", {N}, acc);
     check_optional(op, "shift", args.shift, "[N]", {N}, acc);
@@ -43,6 +45,18 @@ void linear_softmax_xent(const Exec& exec, const LinearSoftmaxXent& args) {
                    " bytes, the least it can do with is " + std::to_string(needed) +
                    "; ask linear_softmax_xent_scratch_bytes");
   dispatch<cpu::linear_softmax_xent, cuda::linear_softmax_xent>(exec, args);
+}
+
+View2 logits_gradient(const Exec& exec, const LinearSoftmaxXent& args) {
+  // A measuring Exec stands for the device whose BLAS handle it holds.
+  const bool cuda = exec.kind == DeviceKind::cuda || exec.blas != nullptr;
+  const int64_t N = args.x.n[0], D = args.x.n[1], V = args.W.n[0];
+  if (!cuda || !args.dx || N == 0) return {};
+  const XentPlan plan = plan_xent(exec, args.x.dtype, N, D, V, true, args.scratch.bytes);
+  if (!plan.keep || plan.rows < N) return {};
+  View2 dz = view_of(args.scratch.data, args.x.dtype, N, V);
+  dz.ld = xent_stride(V);
+  return dz;
 }
 
 void linear_log_softmax(const Exec& exec, const LinearLogSoftmax& args) {

@@ -43,7 +43,7 @@ struct XentOptions {
 struct LinearSoftmaxXent {
   View1 loss;  // [N]    acc; out; nats
   View2 dx{};  // [N,D]  act; out, overwritten; left out in evaluation, and then dW and db too
-  View2 dW{};  // [V,D]  acc; out
+  View2 dW{};  // [V,D]  acc; out; may be left out, with db, where logits_gradient is given
   View1 db{};  // [V]    acc; out; may be left out
   Accumulate to_dW = Accumulate::overwrite, to_db = Accumulate::overwrite;
   View2 x;            // [N,D]  act: f32, f64, bf16
@@ -70,6 +70,11 @@ void linear_softmax_xent(const Exec& exec, const LinearSoftmaxXent& args);
 // No memory holds N x V logits in the low-memory mode and in evaluation.
 size_t linear_softmax_xent_scratch_bytes(const Exec& exec, DType act, int64_t N, int64_t D,
                                          int64_t V, bool gradients, size_t budget);
+
+// Where CUDA's training has the logits of all N tokens in the scratch at once, dz [N,V], act, stands
+// here after the op: who left out dW and db takes them from it, while others go on with dx. Empty
+// where it does not.
+View2 logits_gradient(const Exec& exec, const LinearSoftmaxXent& args);
 
 // log p(v | x_n) for every v: what generation and full distributions need. out[n,v] = z -
 // logsumexp(z).

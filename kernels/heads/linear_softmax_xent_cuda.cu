@@ -18,7 +18,7 @@ View2 matrix(void* data, DType dtype, int64_t rows, int64_t columns, int64_t ld)
   return m;
 }
 
-// dx, dW and db of a chunk of tokens and a piece of the vocabulary.
+// dx, dW and db, as far as they are wanted, of a chunk of tokens and a piece of the vocabulary.
 struct Products {
   View2 dz, x, W, dx, dW;
   View1 db;
@@ -26,9 +26,10 @@ struct Products {
 };
 void products(const Exec& exec, const Products& p) {
   cuda::gemm(exec, {.C = p.dx, .A = p.dz, .B = p.W, .beta = beta_of(p.to_dx)});
-  cuda::gemm(
-      exec,
-      {.C = p.dW, .A = p.dz, .B = p.x, .transpose_A = Transpose::yes, .beta = beta_of(p.to_dW)});
+  if (p.dW)
+    cuda::gemm(
+        exec,
+        {.C = p.dW, .A = p.dz, .B = p.x, .transpose_A = Transpose::yes, .beta = beta_of(p.to_dW)});
   if (p.db) cuda::column_sum(exec, {.sum = p.db, .x = p.dz, .to_sum = p.to_db});
 }
 

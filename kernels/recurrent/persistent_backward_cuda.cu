@@ -4,11 +4,18 @@
 // one place, and sends on the dRh of its units. The gradients that pass from step to step without R
 // stay in f32 in shared memory, each in a place that one thread owns.
 //
-// Every block takes in all G * H gate gradients of its lanes. Batch groups shorten that; splitting
-// K over the blocks of a cluster, with a second exchange of partial sums, would too.
+// A block alone takes in all G * H gate gradients of its lanes, and what all blocks take in is what
+// binds a step. Batch groups shorten that, and so do the clusters of compute capability 9.0: their
+// 2 or 4 blocks share K. Each gathers its part of the gate gradients for the units of all of them,
+// multiplies, and hands the sums of the others' units over through shared memory; after one cluster
+// barrier the owner adds the parts in the order of the blocks. So a run repeats bit for bit. The
+// blocks of a cluster are of one batch group and go through the same steps, whether a group ends
+// early or a block gives up a wait. What is handed over in a step is written before that step's
+// barrier, which the receiver waits in as well: no block ends before the last of it has come.
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/cells/cell_types.h"
 #include "kernels/recurrent/backward_part.h"
+#include "kernels/recurrent/persistent_launch.cuh"
 #include "kernels/recurrent/persistent_product.cuh"
 
 namespace unroll::cuda {
@@ -38,8 +45,8 @@ inline constexpr int kSaved = C::saved > 0 ? C::saved : 1;
 // What the two units of an item need of the forward pass; fetched before the wait.
 template <class C, class E>
 struct BackwardInputs {
-  E dh[2], h_tm1[2], saved[2][kSaved<C>];
-  float last[2], c_tm1[2];  // last: the last state of the cell, before its zoneout
+  E dh[2] = {}, h_tm1[2] = {}, saved[2][kSaved<C>] = {};
+  float last[2] = {}, c_tm1[2] = {};  // last: the last state of the cell, before its zoneout
   Decisions decided;
 
   template <int N>
@@ -76,12 +83,12 @@ struct BackwardInputs {
 template <class C, class P, int N, class E = typename P::Element>
 GPU_DEVICE void finish_item(const BackwardPass<E>& a, const Product<P, 1, N>& product,
                             const Item<N>& item, const BackwardInputs<C, E>& in, int i,
-                            bool multiplied, bool awaited, float* carried) {
+                            bool multiplied, int use, bool awaited, float* carried) {
   if (!item.exists) return;
   const int t = a.l.backward_t(i);
-  float from_R[2] = {};
+  float from_R[2][1] = {};
   gpu::Vec<float, 4> flow{};
-  if (multiplied) product.sums(a.l, item, 0, from_R[0], from_R[1]);
+  if (multiplied) product.sums(a.l, item, use, from_R);
   if (i > 0) {
     flow = gpu::load_vec<4>(carried);
   } else if (a.next) {
@@ -89,44 +96,47 @@ GPU_DEVICE void finish_item(const BackwardPass<E>& a, const Product<P, 1, N>& pr
     for (int e = 0; e < 4; ++e)
       if (item.unit + e % 2 < a.l.H) flow[e] = a.past_R(e / 2, item.b, item.unit + e % 2);
   }
+  float ds[2][2] = {}, past[2][2] = {};  // past: what zoneout takes past the cell
+#pragma unroll
+  for (int v = 0; v < 2; ++v) {
+    ds[v][0] = float(in.dh[v]);
+    if (!a.followed(i)) continue;
+    const float dh = from_R[v][0];
+    ds[v][0] += flow[v] + (a.noise.any ? a.noise.handed_on(in.decided.draw(v), dh) : dh);
+    ds[v][1] = flow[2 + v];
+  }
+  if (a.noise.any) {
+#pragma unroll
+    for (int v = 0; v < 2; ++v) {
+      past[v][0] = a.noise.kept_h(in.decided.draw(v)) * ds[v][0];
+      past[v][1] = a.noise.kept_c(in.decided.draw(v)) * ds[v][1];
+    }
+  }
+  // Without branches, so that the two units' chains of dependent instructions run side by side; what
+  // does not exist is computed from zeros.
   E dWx[C::gates][2], dRh[C::gates][2];
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
-    float ds[2] = {float(in.dh[v]), 0};
-    if (a.followed(i)) {
-      ds[0] +=
-          flow[v] + (a.noise.any ? a.noise.handed_on(in.decided.draw(v), from_R[v]) : from_R[v]);
-      ds[1] = flow[2 + v];
-    }
-    float dWx_v[C::gates] = {}, dRh_v[C::gates] = {}, ds_tm1[2] = {ds[0], ds[1]};
-    if (in.decided.valid() && item.unit + v < a.l.H) {
-      float saved[kSaved<C>] = {}, s[2] = {}, s_tm1[2] = {float(in.h_tm1[v]), 0};
-      s[C::states - 1] = in.last[v];
-      if constexpr (C::states == 2) s_tm1[1] = in.c_tm1[v];
-      if constexpr (C::saved > 0) {
+    float saved[kSaved<C>] = {}, s[2] = {}, s_tm1[2] = {float(in.h_tm1[v]), 0};
+    s[C::states - 1] = in.last[v];
+    if constexpr (C::states == 2) s_tm1[1] = in.c_tm1[v];
+    if constexpr (C::saved > 0) {
 #pragma unroll
-        for (int k = 0; k < C::saved; ++k) saved[k] = float(in.saved[v][k]);
-      }
-      float past[2] = {};  // what zoneout takes past the cell
-      if (a.noise.any) {
-        past[0] = a.noise.kept_h(in.decided.draw(v)) * ds[0];
-        past[1] = a.noise.kept_c(in.decided.draw(v)) * ds[1];
-        ds[0] -= past[0];
-        ds[1] -= past[1];
-      }
-      C::template backward<float>(saved, s_tm1, s, ds, dWx_v, dRh_v, ds_tm1);
-      if (a.noise.any) {
-        ds_tm1[0] = in.decided.starts() ? 0.0f : ds_tm1[0] + past[0];
-        ds_tm1[1] = in.decided.starts() ? 0.0f : ds_tm1[1] + past[1];
-      }
+      for (int k = 0; k < C::saved; ++k) saved[k] = float(in.saved[v][k]);
     }
+    float dWx_v[C::gates], dRh_v[C::gates], ds_tm1[2] = {};
+    const float to_cell[2] = {ds[v][0] - past[v][0], ds[v][1] - past[v][1]};
+    C::template backward<float>(saved, s_tm1, s, to_cell, dWx_v, dRh_v, ds_tm1);
+    const bool takes = in.decided.valid() && item.unit + v < a.l.H, starts = in.decided.starts();
 #pragma unroll
     for (int k = 0; k < C::gates; ++k) {
-      dWx[k][v] = E(dWx_v[k]);
-      dRh[k][v] = E(dRh_v[k]);
+      dWx[k][v] = E(takes ? dWx_v[k] : 0.0f);
+      dRh[k][v] = E(takes ? dRh_v[k] : 0.0f);
     }
-    flow[v] = ds_tm1[0];
-    flow[2 + v] = C::states == 2 ? ds_tm1[1] : 0;
+#pragma unroll
+    for (int e = 0; e < C::states; ++e)
+      flow[2 * e + v] = !takes ? ds[v][e] : starts ? 0.0f : ds_tm1[e] + past[v][e];
+    if constexpr (C::states == 1) flow[2 + v] = 0;
   }
   if (awaited) {
     uint32_t* entry = a.l.entry(i);
@@ -172,10 +182,11 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
     const int gate = k / l.Hp, first = k % l.Hp;
     if (unit >= l.H || k >= l.K) return w;
 #pragma unroll
-    for (int e = 0; e < product.kWide; ++e)
-      if (first + e < l.H) product.put(w, e, a.R(int64_t(gate) * l.H + first + e, unit));
+    for (int e = 0; e < kWide16<P>; ++e)
+      if (first + e < l.H) product.numbers.put(w, e, a.R(int64_t(gate) * l.H + first + e, unit));
     return w;
   });
+  int use = 0;
   for (int i = 0; i < l.T; ++i) {
     const bool here = l.backward_t(i) < share.longest;
     const bool multiplies = i > 0 ? here && l.backward_t(i - 1) < share.longest : a.followed(i);
@@ -183,19 +194,20 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
     float* carried_here = carried;
 #pragma unroll 1
     for (int lane = share.lane_begin; lane < share.lane_end;
-         lane += N * kTileLanes, carried_here += items * 4) {
+         lane += N * kTileLanes, carried_here += items * 4, ++use) {
       Item<N> item(mine, l, share, lane);
       BackwardInputs<C, E> in(a, item, i);
       if (multiplies) {
         product.multiply(l, i, [&](int first) {
-          if (i > 0) return product.gather(l, share, lane, i, first);
-          product.gather_rows(l, share, lane, first, [&](int b, int k) {
+          if (i > 0) return product.numbers.gather(l, share, lane, i, first);
+          product.numbers.gather_rows(l, share, lane, first, [&](int b, int k) {
             const int gate = k / l.Hp;
-            return k < l.K ? product.row_of(a.next.row(b) + gate * l.H, k % l.Hp, l.H, false)
-                           : Words{};
+            return k < l.K
+                       ? product.numbers.row_of(a.next.row(b) + gate * l.H, k % l.Hp, l.H, false)
+                       : Words{};
           });
         });
-        gpu::sync_threads();
+        product.finish(l, use);
       }
 #pragma unroll 1
       for (int at = mine; at < items; at += kThreads) {
@@ -203,11 +215,21 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
           item = Item<N>(at, l, share, lane);
           in = BackwardInputs<C, E>(a, item, i);
         }
-        finish_item<C, P, N>(a, product, item, in, i, multiplies, awaited, carried_here + at * 4);
+        finish_item<C, P, N>(a, product, item, in, i, multiplies, use, awaited,
+                             carried_here + at * 4);
       }
     }
   }
 }
+
+struct BackwardKernels {
+  template <class E>
+  using Pass = BackwardPass<E>;
+  template <class C, class P, int N>
+  static auto of() {
+    return persistent_backward_kernel<C, P, N>;
+  }
+};
 
 template <class E>
 BackwardPass<E> backward_pass(const RecurrentBackward& a, const BackwardCarry* carry,
@@ -236,51 +258,26 @@ PersistentTask task_of(const Exec& exec, const RecurrentBackward& a) {
 
 }  // namespace
 
-int persistent_backward_blocks(const PersistentTask& task, const PersistentPlan& plan) {
-  int blocks = 0;
-  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
-    blocks =
-        gpu::blocks_per_sm(persistent_backward_kernel<decltype(c), decltype(p), decltype(n)::value>,
-                           kThreads, plan.shared_bytes);
-  });
-  return blocks;
+int64_t persistent_backward_fit(const PersistentTask& task, const PersistentPlan& plan,
+                                int passes) {
+  return blocks_that_fit<BackwardKernels>(task, plan, passes);
 }
-
-namespace {
-
-// One pass or two; `carries` of parts, or null.
-void launch_backward(const Exec& exec, const RecurrentBackward& first,
-                     const RecurrentBackward* second, const BackwardCarry* carries,
-                     const PersistentPlan& plan) {
-  const PersistentTask task = task_of(exec, first);
-  const auto layout = [&](const RecurrentBackward& a) {
-    return persistent_layout(plan, task, a.dh.n[0], a.reverse, a.lengths, a.scratch);
-  };
-  const PersistentLayout l[2] = {layout(first), layout(second ? *second : first)};
-  fill_exchanges(exec, l, second ? 2 : 1);
-  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
-    using P = decltype(p);
-    using E = typename P::Element;
-    const Passes<BackwardPass<E>> passes = {
-        {backward_pass<E>(first, carries, l[0]),
-         second ? backward_pass<E>(*second, carries ? carries + 1 : nullptr, l[1])
-                : BackwardPass<E>{}}};
-    gpu::launch(persistent_backward_kernel<decltype(c), P, decltype(n)::value>,
-                persistent_launch(plan, second ? 2 : 1), exec.stream, passes);
-  });
-}
-
-}  // namespace
 
 void persistent_backward(const Exec& exec, const RecurrentBackward& first,
-                         const RecurrentBackward* second, const PersistentPlan& plan) {
-  launch_backward(exec, first, second, nullptr, plan);
+                         const RecurrentBackward* second, const PersistentPlan& plan,
+                         const BackwardCarry* carries) {
+  launch_passes<BackwardKernels>(
+      exec, task_of(exec, first), plan, first, second,
+      [&](auto e, const RecurrentBackward& a, const PersistentLayout& l) {
+        const BackwardCarry* carry = carries && &a == second ? carries + 1 : carries;
+        return backward_pass<decltype(e)>(a, carry, l);
+      });
 }
 
 void persistent_backward_parts(const Exec& exec, const RecurrentBackward* passes,
                                const BackwardCarry* carries, int count) {
-  launch_backward(exec, passes[0], count == 2 ? passes + 1 : nullptr, carries,
-                  require_plan(exec, task_of(exec, passes[0]), count));
+  persistent_backward(exec, passes[0], count == 2 ? passes + 1 : nullptr,
+                      require_plan(exec, task_of(exec, passes[0]), count), carries);
 }
 
 void persistent_backward(const Exec& exec, const RecurrentBackward& a) {

@@ -1,9 +1,10 @@
 // What both passes of the persistent schedule share on the host: whether it can run, the filling of
 // the exchange, and the words for a wait that timed out.
-#include <cstdlib>
+#include <algorithm>
 
 #include "kernels/base/pack.cuh"
-#include "kernels/recurrent/persistent_exchange.cuh"
+#include "kernels/recurrent/persistent_launch.cuh"
+#include "kernels/recurrent/persistent_patience.h"
 
 namespace unroll::cuda {
 namespace {
@@ -22,32 +23,32 @@ void fill_exchange_kernel(Exchanges all, int64_t n) {
     gpu::store_vec(words + i, Words{kSentinel, kSentinel, kSentinel, kSentinel});
 }
 
-uint32_t patience_of_environment() {
-  const char* value = std::getenv("UNROLL_PERSISTENT_TIMEOUT");
-  return value ? uint32_t(std::strtoul(value, nullptr, 10)) : 0;
-}
-
-std::string obstacle_of(const Exec& exec, const PersistentTask& task) {
-  if (task.act != DType::bf16 && task.act != DType::f32)
-    return std::string("it computes in f32 or bf16, not in ") + name_of(task.act) +
+// A plan for each of `passes` passes at once, all of whose blocks the device holds together: the
+// fastest by prediction, with smaller clusters where it has too few of that size. Where there is
+// none, `blocks` is 0 and `why` says it.
+PersistentPlan resident_plan(const Exec& exec, const PersistentTask& task, int passes,
+                             std::string* why) {
+  if (task.act != DType::bf16 && task.act != DType::f32) {
+    *why = std::string("it computes in f32 or bf16, not in ") + name_of(task.act) +
            " (--precision fp32, tf32 or bf16)";
-  std::string why;
-  const PersistentPlan plan =
-      plan_persistent(task, exec.sm_count, gpu::shared_bytes_per_block(), &why);
-  if (!plan.blocks) return why;
-  const int64_t fit =
-      int64_t(exec.sm_count) * (task.backward ? persistent_backward_blocks(task, plan)
-                                              : persistent_forward_blocks(task, plan));
-  if (fit >= plan.blocks) return "";
-  return "its " + std::to_string(plan.blocks) +
-         " blocks wait for each other, and the device holds " + std::to_string(fit) +
-         " of them at once";
-}
-
-// The device's part for each of some passes at once.
-Exec share_of(Exec exec, int passes) {
-  exec.sm_count /= passes;
-  return exec;
+    return {};
+  }
+  for (int cluster = kMaxCluster;; cluster /= 2) {
+    PersistentPlan plan =
+        plan_persistent(task, exec.sm_count / passes, gpu::shared_bytes_per_block(), cluster, why);
+    if (!plan.blocks) return plan;
+    const int64_t blocks = plan.blocks * passes,
+                  fit = task.backward ? persistent_backward_fit(task, plan, passes)
+                                      : persistent_forward_fit(task, plan, passes);
+    if (fit >= blocks) return plan;
+    if (plan.cluster == 1) {
+      *why = "its " + std::to_string(blocks) +
+             " blocks wait for each other, and the device holds " + std::to_string(fit) +
+             " of them at once";
+      return {};
+    }
+    cluster = plan.cluster;
+  }
 }
 
 }  // namespace
@@ -56,9 +57,9 @@ std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t,
                                 int64_t H, int passes) {
   std::string why;
   for (const bool backward : {false, true})
-    if (why.empty())
-      why = obstacle_of(share_of(exec, passes), {cell, backward, B, H, act, exec.matmul});
-  return why;
+    if (!resident_plan(exec, {cell, backward, B, H, act, exec.matmul}, passes, &why).blocks)
+      return why;
+  return "";
 }
 
 size_t persistent_scratch_bytes(const Exec&, Cell cell, DType act, int64_t T, int64_t B,
@@ -67,12 +68,12 @@ size_t persistent_scratch_bytes(const Exec&, Cell cell, DType act, int64_t T, in
 }
 
 PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, int passes) {
-  const Exec share = share_of(exec, passes);
-  const std::string why = obstacle_of(share, task);
-  if (!why.empty())
+  std::string why;
+  const PersistentPlan plan = resident_plan(exec, task, passes, &why);
+  if (!plan.blocks)
     throw Error(ErrorKind::usage, "the persistent schedule cannot run: " + why +
                                       "; use --schedule auto, step or alternating");
-  return plan_persistent(task, share.sm_count, gpu::shared_bytes_per_block());
+  return plan;
 }
 
 PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentTask& task,
@@ -93,15 +94,19 @@ PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentT
   l.unit_groups = int(plan.unit_groups);
   l.shares = int(plan.shares);
   l.lanes = int(plan.lanes);
+  l.cluster = plan.cluster;
+  l.slice = int(plan.slice);
+  l.k_warps = int(plan.warps_of_K());
+  while (1 << l.k_shift < l.k_warps) ++l.k_shift;
   l.blocks = int(plan.blocks);
   l.held = plan.held;
-  l.held_blocks = l.k_blocks < kWarps * l.held ? l.k_blocks : kWarps * l.held;
-  l.summed_warps = l.k_blocks < kWarps ? l.k_blocks : kWarps;
+  l.held_blocks = std::min(l.slice, l.k_warps * l.held);
+  l.partial_floats = l.cluster * l.unit_groups * plan.M * plan.n_tiles * l.k_warps * gpu::kWarp * 4;
   l.warp_blocks = int(plan.warp_blocks());
   l.piece = int(plan.piece);
-  l.staged_blocks = l.k_blocks < kWarps * l.piece ? l.k_blocks : kWarps * l.piece;
+  l.staged_blocks = std::min(l.slice, kWarps * l.piece);
   l.reverse = reverse;
-  l.patience = patience_of_environment();
+  l.patience = persistent_patience();
   l.report = static_cast<PersistentReport*>(scratch.data);
   l.exchange = reinterpret_cast<uint32_t*>(static_cast<char*>(scratch.data) + kReportBytes);
   l.lengths = static_cast<const int32_t*>(lengths.data);

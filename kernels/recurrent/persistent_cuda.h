@@ -4,8 +4,9 @@
 // type of h say; f32 sums and cell states.
 //
 // The exchange has no barrier: the data are the flag (persistent_exchange.cuh). Blocks wait for
-// each other, so all of them are resident at once: one per multiprocessor, checked before the
-// launch.
+// each other, so all of them are resident at once: one per multiprocessor, checked when the pass is
+// planned. Backward on compute capability 9.0 they come in clusters where that is predicted to pay
+// (persistent_plan.h); where the device holds too few of them, in smaller ones.
 //
 // With lengths, a batch group, of neighbouring lanes, exchanges and multiplies only in the steps that
 // its longest lane has; in the others it copies states and hands gradients on. So lanes that the
@@ -17,6 +18,10 @@
 #include "kernels/base/exec.h"
 #include "kernels/recurrent/persistent_plan.h"
 #include "kernels/recurrent/recurrent.h"
+
+namespace unroll {
+struct BackwardCarry;
+}  // namespace unroll
 
 namespace unroll::cuda {
 
@@ -42,11 +47,13 @@ void persistent_forward_pair(const Exec& exec, const RecurrentForward& first,
 void persistent_backward_pair(const Exec& exec, const RecurrentBackward& first,
                               const RecurrentBackward& second);
 
-// All of the above, with a plan for each pass: for tests. `second` may be null.
+// All of the above, and parts (backward_part.h) if there are carries, with a plan for each pass:
+// for tests. `second` may be null.
 void persistent_forward(const Exec& exec, const RecurrentForward& first,
                         const RecurrentForward* second, const PersistentPlan& plan);
 void persistent_backward(const Exec& exec, const RecurrentBackward& first,
-                         const RecurrentBackward* second, const PersistentPlan& plan);
+                         const RecurrentBackward* second, const PersistentPlan& plan,
+                         const BackwardCarry* carries = nullptr);
 
 // With UNROLL_PERSISTENT_TIMEOUT=n in the environment at a launch, a thread that has looked n times
 // at a word that does not come leaves this record at the start of the scratch, and the launch ends

@@ -40,9 +40,12 @@ inline constexpr int kWide16 = int(16 / sizeof(typename P::Element));
 // What every block is told of the pass.
 struct PersistentLayout {
   int T, B, H, Hp, K, k_blocks, unit_groups, shares, lanes;
-  int held, held_blocks;  // blocks of K in registers, of a warp and of all
-  int summed_warps;       // warps that have a part of K
-  int warp_blocks;        // blocks of K of the warp that has most
+  int cluster, slice;  // blocks that share K, and the blocks of K that each of them takes in
+  int k_warps;         // warps that multiply different blocks of K for the same units, 2^k_shift
+  int k_shift;
+  int held, held_blocks;  // blocks of K in registers, of a warp and of all k_warps
+  int partial_floats;     // all partial sums
+  int warp_blocks;        // blocks of K of the warp that stages most
   int piece;              // of them, those that are staged together
   int staged_blocks;      // by all warps
   int blocks;             // of the pass
@@ -160,54 +163,6 @@ GPU_DEVICE void publish(const PersistentLayout& l, uint32_t* entry, int k, int b
     for (int v = 0; v < 2; ++v)
       gpu::store_relaxed(to + v, sendable(operand<P>(__builtin_bit_cast(uint32_t, numbers[v]))));
   }
-}
-
-// --- host ---------------------------------------------------------------------------------------
-
-// What the blocks are told of a pass over h [T+1,B,H], [B,H] of which are as in `task`. Throws an
-// Error if the scratch is too small.
-PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentTask& task,
-                                   int64_t T, bool reverse, const View1& lengths,
-                                   const Scratch& scratch);
-// Fills the exchanges of one or two passes with sentinels and clears their reports; part of every
-// launch sequence, so that a graph may be replayed.
-void fill_exchanges(const Exec& exec, const PersistentLayout (&l)[2], int passes);
-// Throws a usage Error if there is no plan for each of `passes` passes at once, or its blocks cannot
-// all be resident.
-PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, int passes = 1);
-
-inline gpu::Launch persistent_launch(const PersistentPlan& plan, int passes) {
-  gpu::Launch shape;
-  shape.grid.x = unsigned(plan.blocks * passes);
-  shape.block.x = kThreads;
-  shape.shared_bytes = plan.shared_bytes;
-  shape.cooperative = true;
-  return shape;
-}
-
-// How many blocks of the pass's kernel one multiprocessor holds.
-int persistent_forward_blocks(const PersistentTask& task, const PersistentPlan& plan);
-int persistent_backward_blocks(const PersistentTask& task, const PersistentPlan& plan);
-
-// Calls body(cell, product, Tiles<N>{}) for the kernel of a task and plan.
-template <int N>
-struct Tiles {
-  static constexpr int value = N;
-};
-template <class Body>
-void with_kernel(const PersistentTask& task, int n_tiles, Body&& body) {
-  with_cell(task.cell, [&](auto cell) {
-    if (task.act == DType::bf16) {
-      if (n_tiles == 1) return body(cell, Bf16Product{}, Tiles<1>{});
-      if (n_tiles == 2) return body(cell, Bf16Product{}, Tiles<2>{});
-      return body(cell, Bf16Product{}, Tiles<3>{});
-    }
-    if (task.matmul == MatmulMode::tf32)
-      return n_tiles == 1 ? body(cell, Tf32Product{}, Tiles<1>{})
-                          : body(cell, Tf32Product{}, Tiles<3>{});
-    return n_tiles == 1 ? body(cell, F32Product{}, Tiles<1>{})
-                        : body(cell, F32Product{}, Tiles<3>{});
-  });
 }
 
 }  // namespace unroll::cuda

@@ -4,6 +4,7 @@
 // others still wait.
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/cells/cell_types.h"
+#include "kernels/recurrent/persistent_launch.cuh"
 #include "kernels/recurrent/persistent_product.cuh"
 
 namespace unroll::cuda {
@@ -31,7 +32,7 @@ struct ForwardPass {
 template <class C, class E>
 struct ForwardInputs {
   // Both biases are in Wx unless the cell treats R h apart from W x.
-  float Wx[2][C::gates], b_R[2][C::split ? C::gates : 1], c_tm1[2];
+  float Wx[2][C::gates] = {}, b_R[2][C::split ? C::gates : 1] = {}, c_tm1[2] = {};
   E h_tm1[2];
   Decisions decided;
 
@@ -70,30 +71,35 @@ GPU_DEVICE void finish_item(const ForwardPass<E>& a, const Product<P, C::gates, 
   const int t = a.l.forward_t(i), after = a.l.reverse ? t : t + 1;
   constexpr int kSaved = C::saved > 0 ? C::saved : 1;
   float Rh[2][C::gates] = {};
-  if (in.decided.valid()) {  // otherwise there may be no sums: the group has ended
-#pragma unroll
-    for (int k = 0; k < C::gates; ++k) product.sums(a.l, item, k, Rh[0][k], Rh[1][k]);
-  }
+  const bool valid = in.decided.valid();
+  if (valid) product.sums(a.l, item, i, Rh);  // otherwise there may be none: the group has ended
   E h[2] = {in.h_tm1[0], in.h_tm1[1]};
-  float c[2] = {}, fresh[2] = {}, saved[2][kSaved] = {};
+  float c[2] = {}, s[2][2] = {}, saved[2][kSaved] = {};
+  // Without branches, so that the two units' chains of dependent instructions run side by side; what
+  // does not exist is computed from zeros.
 #pragma unroll
   for (int v = 0; v < 2; ++v) {
-    if (C::states == 2) c[v] = in.c_tm1[v];
-    if (!in.decided.valid() || item.unit + v >= a.l.H) continue;
+    if constexpr (C::states == 2) c[v] = in.c_tm1[v];
     if constexpr (C::split) {
 #pragma unroll
       for (int k = 0; k < C::gates; ++k) Rh[v][k] += in.b_R[v][k];
     }
     const float s_tm1[2] = {float(h[v]), c[v]};
-    float s[2] = {};
-    C::template forward<float>(in.Wx[v], Rh[v], s_tm1, s, saved[v]);
-    if (a.noise.any) {
-      fresh[v] = s[C::states - 1];
-      s[0] = zoned(a.noise.kept_h(in.decided.draw(v)), s_tm1[0], s[0]);
-      s[1] = zoned(a.noise.kept_c(in.decided.draw(v)), s_tm1[1], s[1]);
+    C::template forward<float>(in.Wx[v], Rh[v], s_tm1, s[v], saved[v]);
+  }
+  const float fresh[2] = {s[0][C::states - 1], s[1][C::states - 1]};
+  if (a.noise.any) {
+#pragma unroll
+    for (int v = 0; v < 2; ++v) {
+      s[v][0] = zoned(a.noise.kept_h(in.decided.draw(v)), float(h[v]), s[v][0]);
+      s[v][1] = zoned(a.noise.kept_c(in.decided.draw(v)), c[v], s[v][1]);
     }
-    h[v] = E(s[0]);
-    c[v] = s[1];
+  }
+#pragma unroll
+  for (int v = 0; v < 2; ++v) {
+    const bool takes = valid && item.unit + v < a.l.H;
+    h[v] = takes ? E(s[v][0]) : h[v];
+    c[v] = takes ? s[v][1] : c[v];
   }
   E handed_on[2] = {h[0], h[1]};
   if (a.noise.any) {
@@ -130,7 +136,7 @@ void persistent_forward_kernel(Passes<ForwardPass<typename P::Element>> passes) 
   Product<P, C::gates, N> product(l, raw);
   product.fetch_matrix(l, share, [&](int m, int unit, int k) {
     if (unit >= l.H) return Words{};
-    return product.row_of(a.R.row(int64_t(m) * l.H + unit), k, l.H, a.R_aligned);
+    return product.numbers.row_of(a.R.row(int64_t(m) * l.H + unit), k, l.H, a.R_aligned);
   });
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   for (int i = 0; i < l.T; ++i) {
@@ -144,11 +150,11 @@ void persistent_forward_kernel(Passes<ForwardPass<typename P::Element>> passes) 
       if (multiplies) {
         product.multiply(l, i, [&](int first) {
           if (i == 0)
-            product.gather_first(l, share, lane, a.first, first);
+            product.numbers.gather_first(l, share, lane, a.first, first);
           else
-            product.gather(l, share, lane, i, first);
+            product.numbers.gather(l, share, lane, i, first);
         });
-        gpu::sync_threads();
+        product.finish(l, i);
       }
 #pragma unroll 1
       for (int at = mine; at < items; at += kThreads) {
@@ -161,6 +167,15 @@ void persistent_forward_kernel(Passes<ForwardPass<typename P::Element>> passes) 
     }
   }
 }
+
+struct ForwardKernels {
+  template <class E>
+  using Pass = ForwardPass<E>;
+  template <class C, class P, int N>
+  static auto of() {
+    return persistent_forward_kernel<C, P, N>;
+  }
+};
 
 template <class E>
 ForwardPass<E> forward_pass(const Exec& exec, const RecurrentForward& a,
@@ -188,33 +203,16 @@ PersistentTask task_of(const Exec& exec, const RecurrentForward& a) {
 
 }  // namespace
 
-int persistent_forward_blocks(const PersistentTask& task, const PersistentPlan& plan) {
-  int blocks = 0;
-  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
-    blocks =
-        gpu::blocks_per_sm(persistent_forward_kernel<decltype(c), decltype(p), decltype(n)::value>,
-                           kThreads, plan.shared_bytes);
-  });
-  return blocks;
+int64_t persistent_forward_fit(const PersistentTask& task, const PersistentPlan& plan, int passes) {
+  return blocks_that_fit<ForwardKernels>(task, plan, passes);
 }
 
 void persistent_forward(const Exec& exec, const RecurrentForward& first,
                         const RecurrentForward* second, const PersistentPlan& plan) {
-  const PersistentTask task = task_of(exec, first);
-  const auto layout = [&](const RecurrentForward& a) {
-    return persistent_layout(plan, task, a.Wx.n[0], a.reverse, a.lengths, a.scratch);
-  };
-  const PersistentLayout l[2] = {layout(first), layout(second ? *second : first)};
-  fill_exchanges(exec, l, second ? 2 : 1);
-  with_kernel(task, plan.n_tiles, [&](auto c, auto p, auto n) {
-    using P = decltype(p);
-    using E = typename P::Element;
-    const Passes<ForwardPass<E>> passes = {
-        {forward_pass<E>(exec, first, l[0]),
-         second ? forward_pass<E>(exec, *second, l[1]) : ForwardPass<E>{}}};
-    gpu::launch(persistent_forward_kernel<decltype(c), P, decltype(n)::value>,
-                persistent_launch(plan, second ? 2 : 1), exec.stream, passes);
-  });
+  launch_passes<ForwardKernels>(exec, task_of(exec, first), plan, first, second,
+                                [&](auto e, const RecurrentForward& a, const PersistentLayout& l) {
+                                  return forward_pass<decltype(e)>(exec, a, l);
+                                });
 }
 
 void persistent_forward(const Exec& exec, const RecurrentForward& a) {

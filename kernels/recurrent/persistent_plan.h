@@ -7,14 +7,23 @@
 //   forward    R h_tm1      rows: the M = G gates of each unit    K = Hp       numbers: h_tm1
 //   backward   R^T dRh_t    rows: M = 1 per unit                  K = G * Hp   numbers: dRh
 //
-// Units come in groups of 16, Hp = H rounded up to that. A block owns `unit_groups` of them with
-// all their rows; the `shares` blocks of a batch group own all units and serve `lanes` lanes,
-// n_tiles tiles of 8 lanes at a time. K is cut into blocks of 64 bytes, 32 numbers in bf16 and 16
-// in f32, dealt out to the 8 warps of a block in turn. The first `held` blocks of a warp, of the
-// first unit group, are in its registers; the rest of the matrix is in shared memory. What comes of
-// the numbers is staged there too, `piece` blocks of K per warp at a time: all of them where the
-// matrix leaves room, and else as many as it does. f32 with MatmulMode::f32 is three TF32 products
-// of the halves of its operands, which are split as they are multiplied: the matrix is held once.
+// Units come in groups of 16, Hp = H rounded up to that. A block owns `unit_groups` of them; the
+// `shares` blocks of a batch group own all units and serve `lanes` lanes, n_tiles tiles of 8 lanes
+// at a time. K is cut into blocks of 64 bytes, 32 numbers in bf16 and 16 in f32.
+//
+// Forward, a block keeps all rows of its units and takes in all of K. Backward K is G times as
+// long, so the `cluster` blocks of a cluster may share it: each takes in `slice` blocks of K for
+// the units of all of them, and keeps only the columns of R^T that these meet, as many bytes as
+// before. The sums of a unit then go to the block that owns it, through the cluster's shared
+// memory: an exchange more in every step, of few bytes, for 1 / cluster of what comes from L2.
+//
+// The blocks of K that a block takes in are dealt out in turn to its 8 warps, which stage them in
+// shared memory, `piece` of them per warp at a time: all where the matrix leaves room, and else as
+// many as it does. In a cluster a warp multiplies them all for the units of one of its blocks: they
+// are dealt out anew to the warps_of_K() warps that serve the same units. The first `held` blocks
+// of a warp, of its first unit group, are in its registers; the rest of the matrix is in shared
+// memory. f32 with MatmulMode::f32 is three TF32 products of the halves of its operands, which are
+// split as they are multiplied: the matrix is held once.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +52,7 @@ constexpr int block_columns(DType act) { return act == DType::bf16 ? 32 : 16; }
 // the sums of n_tiles tiles of lanes leave free; with three products, also the halves of the
 // operands.
 constexpr int register_blocks(int M, bool three_products, int n_tiles) {
-  if (M == 1) return three_products ? 14 : 18;
+  if (M == 1) return !three_products ? 17 : n_tiles == 1 ? 14 : 12;
   if (M == 4 && three_products) return n_tiles == 1 ? 3 : 2;
   return 4;
 }
@@ -63,6 +72,19 @@ inline constexpr double kL2BytesPerClock = 3000;     // from L2 into all of them
 inline constexpr double kExchangeNs = 550;  // from a store to its sight by all other blocks
 inline constexpr double kLoadNs = 350;      // a load from L2
 inline constexpr double kPointwiseNs = 150;
+// Within a cluster: a barrier of its blocks with a store to another one's shared memory before it;
+// what a block sends so. Estimates.
+inline constexpr double kClusterNs = 300;
+inline constexpr double kClusterBytesPerClock = 16;
+
+// The largest cluster that a plan may ask for, backward, where the device has clusters.
+inline constexpr int kMaxCluster = 4;
+// How many clusters an H200's multiprocessors hold, with one block each. The 132 are in groups of
+// 16 or 18, and a cluster lies within a group: those of 4 leave two of 18 unused. The device has
+// the last word (gpu::resident_clusters).
+constexpr int64_t clusters_held(int multiprocessors, int cluster) {
+  return cluster < 4 ? multiprocessors / cluster : multiprocessors * 32 / 33 / cluster;
+}
 
 }  // namespace persistent
 
@@ -72,12 +94,14 @@ struct PersistentPlan {
   int64_t Hp = 0, K = 0;    // padded units, length of a row
   int64_t k_blocks = 0;     // in K, rounded up
   int64_t unit_groups = 0;  // per block
-  int64_t shares = 0;       // blocks of a batch group
+  int cluster = 1;          // blocks that share K: 1, 2 or 4
+  int64_t slice = 0;        // blocks of K that a block takes in
+  int64_t shares = 0;       // blocks of a batch group, a multiple of `cluster`
   int64_t groups = 0;       // of lanes, independent of each other
   int64_t lanes = 0;        // of a group, a multiple of 8; the last group may have fewer
   int n_tiles = 0;          // tiles of 8 lanes that are computed together
   int held = 0;             // blocks of K per warp in registers, at most register_blocks
-  int64_t piece = 0;        // blocks of K per warp that are staged together
+  int64_t piece = 0;        // blocks of K, per warp that stages them, that are there together
   int64_t blocks = 0;       // of the grid
   size_t shared_bytes = 0;  // per block
   double step_ns = 0;       // predicted time of one step, not measured
@@ -87,8 +111,10 @@ struct PersistentPlan {
     const int64_t wide = int64_t(n_tiles) * persistent::kTileLanes;
     return (lanes + wide - 1) / wide;
   }
-  // Blocks of K of the warp that has most.
-  int64_t warp_blocks() const { return (k_blocks + persistent::kWarps - 1) / persistent::kWarps; }
+  // Blocks of K that a warp stages, the one that has most.
+  int64_t warp_blocks() const { return (slice + persistent::kWarps - 1) / persistent::kWarps; }
+  // Warps that multiply different blocks of K for the same units.
+  int64_t warps_of_K() const { return persistent::kWarps / cluster; }
 };
 
 struct PersistentTask {
@@ -102,14 +128,16 @@ struct PersistentTask {
 };
 
 // The fastest plan by prediction for `multiprocessors`, each with one block that may have
-// `shared_bytes`. Where none fits, blocks is 0 and `why`, if given, says what would be needed.
+// `shared_bytes`, with clusters of at most most_cluster blocks: 1 where the device has none. Where
+// none fits, blocks is 0 and `why`, if given, says what would be needed.
 PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, size_t shared_bytes,
-                               std::string* why = nullptr);
+                               int most_cluster, std::string* why = nullptr);
 
 // The plan with these choices, whether it fits or not; at most `held` blocks in registers and
-// `piece` staged together, and the next larger n_tiles where there is no kernel.
+// `piece` staged together, the next larger n_tiles where there is no kernel, no cluster forward.
 PersistentPlan persistent_plan_of(const PersistentTask& task, int64_t groups, int64_t unit_groups,
-                                  int n_tiles, int held = 1 << 20, int64_t piece = 1 << 20);
+                                  int n_tiles, int held = 1 << 20, int64_t piece = 1 << 20,
+                                  int cluster = 1);
 
 // The plan with the largest piece for which there is room in `shared_bytes`, in whole turns of
 // loads where that is possible; with the smallest if there is none.

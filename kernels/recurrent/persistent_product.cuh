@@ -1,54 +1,59 @@
 // The product at the heart of both passes of the persistent schedule, fed by the exchange. How
 // rows, K and lanes are divided: persistent_plan.h.
 //
-// The matrix is the A operand of mma.m16n8k16, or m16n8k8 in TF32. A tile's 16 rows are one row (one
-// gate) of each of 16 units, row g that of unit 2g and row g + 8 that of unit 2g + 1, so after the
-// sum over warps one thread holds all gates of two neighbouring units of a lane, and sends them together. K is
-// permuted: of a block of 64 bytes of columns, thread t of a quad holds 16 bytes of A and of B, one
-// load each, bf16 columns 8t..8t+7 or f32 columns 4t..4t+3, and they serve as columns 2t 2t+1 2t+8
-// 2t+9, or t t+4, of two mma. Both operands are permuted alike, so the sum is over the same
-// products. In words of 32 bits the two types are the same.
+// The matrix is the A operand of mma.m16n8k16, or m16n8k8 in TF32. A tile's 16 rows are one row
+// (one gate) of each of 16 units, row g that of unit 2g and row g + 8 that of unit 2g + 1, so after
+// the sum over warps one thread holds all gates of two neighbouring units of a lane, and sends them
+// together. K is permuted: of a block of 64 bytes of columns, thread t of a quad holds 16 bytes of
+// A and of B, one load each, bf16 columns 8t..8t+7 or f32 columns 4t..4t+3, and they serve as
+// columns 2t 2t+1 2t+8 2t+9, or t t+4, of two mma. Both operands are permuted alike, so the sum is
+// over the same products. In words of 32 bits the two types are the same.
+//
+// Where a cluster shares K, a block multiplies its part for the units of all blocks of the cluster,
+// its warps in as many sets, each for the units of one. A warp stages what it gathers for all sets:
+// block b of the part is gathered by warp b % 8 and multiplied by warp b % k_warps of every set.
+// The sums of a unit go to the block that owns it, and every block of a cluster makes all calls.
 #pragma once
 
-#include "kernels/recurrent/persistent_exchange.cuh"
+#include "kernels/recurrent/persistent_gather.cuh"
 
 namespace unroll::cuda {
 
 // M rows per unit, N tiles of 8 lanes at a time, P as in persistent_exchange.cuh.
 template <class P, int M, int N>
 struct Product {
-  using Element = typename P::Element;
-  static constexpr int kWide = kWide16<P>;
   static constexpr bool kThreeProducts = std::is_same_v<P, F32Product>;
   static constexpr int kInRegisters = register_blocks(M, kThreeProducts, N);
-  // An mma waits for the one before it on the same sums: with few tiles, two sets of sums.
-  static constexpr int kChains = N == 1 || M * N < 4 ? 2 : 1;
+  // An mma waits for the one before it on the same sums: with few tiles, more sets of sums.
+  static constexpr int kChains = M * N == 1 ? 4 : N == 1 || M * N < 4 ? 2 : 1;
+  // Blocks of K whose loads from shared memory are under way at once, so that a warp does not wait
+  // for each: of the numbers that meet rows in registers, and with rows that are not.
+  static constexpr int kAtOnce = M > 1 ? 1 : kThreeProducts ? 2 : 4;
+  static constexpr int kHeldAtOnce = N == 1 ? kAtOnce : 1;
+  static constexpr int kKeptAtOnce = N == 1 ? kAtOnce : N == 2 ? (kAtOnce + 1) / 2 : 1;
+  // Only one row per unit is ever shared by a cluster: backward.
+  static constexpr bool kSharesK = M == 1;
 
-  uint32_t held[kInRegisters][M][8];  // of the first unit group
+  StagedNumbers<P, N, kSharesK> numbers;
+  uint32_t held[kInRegisters][M][8];  // of the warp's first unit group
   uint32_t* matrix;                   // the rest; every thread reads only what it wrote
-  uint32_t* staged;                   // [staged_blocks,N,32] x 16 bytes; likewise
-  float* partial;                     // [unit_groups,M,N,warps] fragments
-  int warp, lane, g, t;               // thread 4g + t of its warp
-  int blocks_here, held_here;         // of K: warp, warp + 8, ...; the first of them in `held`
-  bool gave_up = false;
+  float* partial;                     // [cluster,unit_groups,M,N,k_warps] fragments
+  int blocks_here, held_here;         // of K, which the warp multiplies; the first are in `held`
 
-  GPU_DEVICE Product(const PersistentLayout& l, unsigned char*& raw)
-      : warp(int(threadIdx.x) / gpu::kWarp),
-        lane(int(threadIdx.x) % gpu::kWarp),
-        g(lane / 4),
-        t(lane % 4),
-        blocks_here((l.k_blocks - warp + kWarps - 1) / kWarps),
-        held_here(l.held < blocks_here ? l.held : blocks_here) {
-    const int kept = l.unit_groups * l.k_blocks - l.held_blocks;
+  GPU_DEVICE Product(const PersistentLayout& l, unsigned char*& raw) : numbers(l, raw) {
+    blocks_here = dealt(numbers.part(l), k_warp(l), k_warps(l));
+    held_here = l.held < blocks_here ? l.held : blocks_here;
+    const int kept = l.cluster * (l.unit_groups * l.slice - l.held_blocks);
+    const int received = splits(l) ? 2 * l.cluster * items(l) * 2 : 0;
     matrix = gpu::carve<uint32_t>(raw, size_t(kept) * M * (kPieceBytes / 4));
-    staged = gpu::carve<uint32_t>(raw, size_t(l.staged_blocks) * N * gpu::kWarp * 4);
-    partial =
-        gpu::carve<float>(raw, size_t(l.unit_groups) * M * N * l.summed_warps * gpu::kWarp * 4);
+    partial = gpu::carve<float>(raw, size_t(l.partial_floats) + received);
   }
 
   // Fetches the matrix: row(m, unit, k) is columns k..k+kWide-1 of row m of a unit, zero outside.
   template <class Row>
   GPU_DEVICE void fetch_matrix(const PersistentLayout& l, const BlockShare& share, Row row) {
+    const int g = numbers.g;
+    const int first_unit = share.first_unit + (set(l) - rank()) * l.unit_groups * kUnitGroup;
 #pragma unroll
     for (int j = 0; j < kInRegisters; ++j) {
 #pragma unroll
@@ -56,9 +61,9 @@ struct Product {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           Words w{};
-          if (j < held_here) w = row(m, share.first_unit + 2 * g + half, column(j));
+          if (j < held_here) w = row(m, first_unit + 2 * g + half, column(l, j));
 #pragma unroll
-          for (int e = 0; e < 4; ++e) held[j][m][half * 4 + e] = w[e];
+          for (int e = 0; e < 4; ++e) held[j][m][operand_of(half, e)] = w[e];
         }
       }
     }
@@ -68,186 +73,142 @@ struct Product {
 #pragma unroll 1
       for (int j = u == 0 ? held_here : 0; j < blocks_here; ++j) {
 #pragma unroll 1
-        for (int i = 0; i < 2 * M; ++i) {
-          const int m = i / 2, half = i % 2;
-          gpu::store_vec(piece(l, u, j, m, half),
-                         row(m, share.first_unit + u * kUnitGroup + 2 * g + half, column(j)));
+        for (int m = 0; m < M; ++m) {
+          const int unit = first_unit + u * kUnitGroup + 2 * g;
+          const Words w[2] = {row(m, unit, column(l, j)), row(m, unit + 1, column(l, j))};
+          uint32_t rows[8];
+#pragma unroll
+          for (int e = 0; e < 8; ++e) rows[operand_of(e / 4, e % 4)] = w[e / 4][e % 4];
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const uint32_t* const from = rows + 4 * half;
+            gpu::store_vec(piece(l, u, j, m, half), Words{from[0], from[1], from[2], from[3]});
+          }
         }
       }
     }
+    // Shared memory of another block may be written once that block is there.
+    if (splits(l)) gpu::cluster_sync();
   }
 
-  // Stages the numbers of the lanes from first_lane on, once they have come: of entry `step` - 1 the
-  // piece of K that begins at the warp's block `first`.
-  GPU_DEVICE void gather(const PersistentLayout& l, const BlockShare& share, int first_lane,
-                         int step, int first) {
-    constexpr int kDeep = kLoadsAtOnce / N;
-    const int lane_stride = kTileLanes * kBlockWords, block_stride = kWarps * l.B * kBlockWords;
-    const int end = end_of(l, first);
-    const uint32_t* from = l.entry(step - 1) +
-                           (int64_t(warp + first * kWarps) * l.B + first_lane + g) * kBlockWords +
-                           4 * t;
-#pragma unroll 1
-    for (int j0 = first; j0 < end; j0 += kDeep, from += int64_t(kDeep) * block_stride) {
-      const auto comes = [&](int j, int n) {  // numbers beyond K and lanes beyond B do not exist
-        return j0 + j < end && column(j0 + j) < l.K &&
-               first_lane + n * kTileLanes + g < share.lane_end;
-      };
-      Words w[kDeep][N];
-#pragma unroll
-      for (int j = 0; j < kDeep; ++j) {
-#pragma unroll
-        for (int n = 0; n < N; ++n) {
-          w[j][n] = Words{};
-          if (comes(j, n))
-            w[j][n] = gpu::load_relaxed(words(from, j * block_stride + n * lane_stride));
-        }
-      }
-      // One lane watches one of its words until that comes, then all that were late are loaded
-      // again: watching all of them would fill the way to L2 with loads.
-      for (;;) {
-        int late = -1;
-#pragma unroll
-        for (int i = kDeep * N - 1; i >= 0; --i)
-          if (!gave_up && unready(w[i / N][i % N])) late = i;
-        const uint32_t waiting = gpu::ballot(gpu::kFullMask, late >= 0);
-        if (!waiting) break;
-        if (late >= 0 && (waiting & ((1u << lane) - 1)) == 0) {
-          const Words* watched = words(from, late / N * block_stride + late % N * lane_stride);
-          uint32_t looks = 0;
-          while (unready(gpu::poll_relaxed(watched)) && !gave_up)
-            if (l.patience && ++looks >= l.patience)
-              give_up(l, step, column(j0 + late / N), first_lane + late % N * kTileLanes + g);
-        }
-        if (l.patience) gave_up = gpu::any(gpu::kFullMask, gave_up);
-#pragma unroll
-        for (int j = 0; j < kDeep; ++j) {
-#pragma unroll
-          for (int n = 0; n < N; ++n)
-            if (unready(w[j][n]))
-              w[j][n] = gpu::load_relaxed(words(from, j * block_stride + n * lane_stride));
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < kDeep; ++j) {
-#pragma unroll
-        for (int n = 0; n < N; ++n)
-          if (j0 + j < end) stage(j0 + j - first, n, w[j][n]);
-      }
-    }
-  }
-  // Stages the numbers of the first step, which the caller gives: number k of lane b is
-  // state(b, k).
-  GPU_DEVICE void gather_first(const PersistentLayout& l, const BlockShare& share, int first_lane,
-                               const View<const Element, 2>& state, int first) {
-    gather_rows(l, share, first_lane, first,
-                [&](int b, int k) { return row_of(state.row(b), k, l.H, false); });
-  }
-  // Stages what nobody sends: numbers(b, k) is k..k+kWide-1 of lane b.
-  template <class Numbers>
-  GPU_DEVICE void gather_rows(const PersistentLayout& l, const BlockShare& share, int first_lane,
-                              int first, const Numbers& numbers) {
-    const int end = end_of(l, first);
-#pragma unroll 1
-    for (int j = first; j < end; ++j) {
-#pragma unroll 1
-      for (int n = 0; n < N; ++n) {
-        const int b = first_lane + n * kTileLanes + g;
-        stage(j - first, n, b < share.lane_end ? numbers(b, column(j)) : Words{});
-      }
-    }
-  }
-
-  // The numbers times the matrix, this warp's part of K, into `partial`: in some step. fetch(first)
-  // stages the piece of K that begins at the warp's block `first`; every thread multiplies what it
-  // has staged itself. All threads of the block call it, and a barrier follows before sums are read.
+  // The numbers times the matrix: in some step. fetch(first) stages the piece of K that begins with
+  // the block `first` that the warp gathers. All threads of the block call it, and then finish().
   template <class Fetch>
   GPU_DEVICE void multiply(const PersistentLayout& l, int step, const Fetch& fetch) {
 #pragma unroll 1
     for (int first = 0; first < l.warp_blocks; first += l.piece) {
+      if (splits(l) && first > 0) gpu::sync_threads();  // what is staged has been multiplied
       fetch(first);
-      const int end = end_of(l, first), held_end = end < held_here ? end : held_here;
+      if (splits(l)) gpu::sync_threads();  // all sets read what is staged
+      const int sets = splits(l) ? l.cluster : 1;
+      const int begin = first * sets, last = (first + l.piece) * sets;
+      const int end = last < blocks_here ? last : blocks_here;
+      const int held_end = end < held_here ? end : held_here;
 #pragma unroll 1
       for (int u = 0; u < l.unit_groups; ++u) {
         Sums sum{};
-        if (u == 0) {
-#pragma unroll
-          for (int j = 0; j < kInRegisters; ++j)
-            if (j >= first && j < held_end)
-              multiply_held(sum, j, j - first, l.zero * uint32_t(step));
-        }
+        if (u == 0 && begin < held_end)
+          multiply_held(l, sum, first, begin, held_end, l.zero * uint32_t(step));
+        int j = u == 0 && begin < held_here ? held_here : begin;
 #pragma unroll 1
-        for (int j = u == 0 && first < held_here ? held_here : first; j < end; ++j)
-          multiply_kept(l, sum, u, j, j - first);
+        for (; j + kKeptAtOnce <= end; j += kKeptAtOnce)
+          multiply_kept<kKeptAtOnce>(l, sum, u, j, first);
+        if constexpr (kKeptAtOnce > 1) {
+#pragma unroll 1
+          for (; j < end; ++j) multiply_kept<1>(l, sum, u, j, first);
+        }
         // The partial sums of the last step, or of the last chunk of lanes, have been read by now.
-        if (u == 0 && first == 0) gpu::sync_threads();
-        if (warp < l.summed_warps) store_sums(l, sum, u, first > 0);
+        if (!splits(l) && u == 0 && first == 0) gpu::sync_threads();
+        store_sums(l, sum, u, first > 0);
       }
     }
   }
 
-  // Row m of the two units of an item, summed over the warps in their order.
-  GPU_DEVICE void sums(const PersistentLayout& l, const Item<N>& item, int m, float& first,
-                       float& second) const {
-    first = second = 0;
-#pragma unroll 4
-    for (int w = 0; w < kWarps; ++w) {
-      if (w >= l.summed_warps) continue;
-      const auto v =
-          gpu::load_vec<2>(fragment(l, item.u, m, item.tile, w) + item.slot * 4 + item.half * 2);
-      first += v[0];
-      second += v[1];
+  // Afterwards every thread may read sums; `use` is one more in every call. In a
+  // cluster each block sends those of the units of the others, to two places in turn: who writes to
+  // one has passed a barrier since it was read.
+  GPU_DEVICE void finish(const PersistentLayout& l, int use) {
+    gpu::sync_threads();
+    if (!splits(l)) return;
+    float* const to = received(l, use, rank());
+#pragma unroll 1
+    for (int at = int(threadIdx.x); at < l.cluster * items(l); at += kThreads) {
+      const int owner = at / items(l), item = at % items(l);
+      const int slot = item / 2 % gpu::kWarp, tile = item / 64 % N, u = item / 64 / N;
+      gpu::store_vec(gpu::cluster_map(to + item * 2, owner),
+                     summed(l, owner * l.unit_groups + u, 0, tile, slot * 4 + item % 2 * 2));
     }
+    gpu::cluster_sync();
   }
 
-  // Columns k..k+kWide-1 of a row of n numbers as operands; zero beyond. `aligned`: k begins on 16
-  // bytes.
-  template <class E>
-  static GPU_DEVICE Words row_of(E* row, int k, int n, bool aligned) {
-    Words w{};
-    if (aligned && k + kWide <= n) {
-      w = __builtin_bit_cast(Words, gpu::load_vec<kWide>(row + k));
+  // The rows of the two units of an item, summed over the warps in their order, and over the blocks
+  // of a cluster in theirs.
+  GPU_DEVICE void sums(const PersistentLayout& l, const Item<N>& item, int use,
+                       float (&y)[2][M]) const {
+    const int at = ((item.u * N + item.tile) * gpu::kWarp + item.slot) * 2 + item.half;
 #pragma unroll
-      for (int e = 0; e < 4; ++e) w[e] = operand<P>(w[e]);
-      return w;
+    for (int m = 0; m < M; ++m) {
+      const Pair v = splits(l)
+                         ? added<kMaxCluster>(received(l, use, 0) + at * 2, items(l) * 2, l.cluster)
+                         : summed(l, item.u, m, item.tile, item.slot * 4 + item.half * 2);
+      y[0][m] = v[0];
+      y[1][m] = v[1];
     }
-#pragma unroll
-    for (int e = 0; e < kWide; ++e)
-      if (k + e < n) put(w, e, row[k + e]);
-    return w;
-  }
-  // Makes x number e of 16 bytes that are zero there.
-  static GPU_DEVICE void put(Words& w, int e, Element x) {
-    if constexpr (sizeof(Element) == 2)
-      w[e / 2] |= uint32_t(x.bits) << 16 * (e % 2);
-    else
-      w[e] = operand<P>(__builtin_bit_cast(uint32_t, x));
   }
 
  private:
-  // Where the piece ends that begins at the warp's block `first`.
-  GPU_DEVICE int end_of(const PersistentLayout& l, int first) const {
-    return first + l.piece < blocks_here ? first + l.piece : blocks_here;
+  static GPU_DEVICE bool splits(const PersistentLayout& l) {
+    return StagedNumbers<P, N, kSharesK>::splits(l);
   }
-  // First of this thread's columns of its j-th block of K.
-  GPU_DEVICE int column(int j) const { return (warp + j * kWarps) * kBlockK<P> + kWide * t; }
+  static GPU_DEVICE int rank() { return kSharesK ? gpu::cluster_rank() : 0; }
+  // Whose units the warp multiplies, by rank, and which blocks of K: k_warp, k_warp + k_warps, ..
+  GPU_DEVICE int set(const PersistentLayout& l) const {
+    return kSharesK ? numbers.warp >> l.k_shift : 0;
+  }
+  GPU_DEVICE int k_warp(const PersistentLayout& l) const {
+    return kSharesK ? numbers.warp & (l.k_warps - 1) : numbers.warp;
+  }
+  static GPU_DEVICE int k_warps(const PersistentLayout& l) { return kSharesK ? l.k_warps : kWarps; }
+  // Pairs of units and lanes of which a block makes a chunk's pointwise part.
+  static GPU_DEVICE int items(const PersistentLayout& l) {
+    return l.unit_groups * N * 2 * gpu::kWarp;
+  }
+  // First of this thread's columns of the j-th block of K that its warp multiplies.
+  GPU_DEVICE int column(const PersistentLayout& l, int j) const {
+    return (numbers.k_begin(l) + k_warp(l) + j * k_warps(l)) * kBlockK<P> + kWide16<P> * numbers.t;
+  }
   GPU_DEVICE uint32_t* piece(const PersistentLayout& l, int u, int j, int m, int half) const {
-    const int block = u * l.k_blocks + warp + j * kWarps - l.held_blocks;
-    return matrix + (((block * M + m) * 2 + half) * gpu::kWarp + lane) * 4;
+    const int kept = l.unit_groups * l.slice - l.held_blocks;
+    const int block = set(l) * kept + u * l.slice + k_warp(l) + j * k_warps(l) - l.held_blocks;
+    return matrix + (((block * M + m) * 2 + half) * gpu::kWarp + numbers.lane) * 4;
   }
   GPU_DEVICE float* fragment(const PersistentLayout& l, int u, int m, int n, int w) const {
-    return partial + (((u * M + m) * N + n) * l.summed_warps + w) * gpu::kWarp * 4;
+    return partial + (((u * M + m) * N + n) * k_warps(l) + w) * gpu::kWarp * 4;
   }
-  static GPU_DEVICE const Words* words(const uint32_t* from, int64_t at) {
-    return reinterpret_cast<const Words*>(from + at);
+  // What block `rank` of the cluster sends of this block's units: [items,2].
+  GPU_DEVICE float* received(const PersistentLayout& l, int use, int rank) const {
+    return partial + l.partial_floats + (use % 2 * l.cluster + rank) * items(l) * 2;
   }
-  static GPU_DEVICE bool unready(const Words& w) {
-    return w[0] == kSentinel || w[1] == kSentinel || w[2] == kSentinel || w[3] == kSentinel;
+
+  // Two numbers of a fragment, summed over the warps.
+  using Pair = gpu::Vec<float, 2>;
+  GPU_DEVICE Pair summed(const PersistentLayout& l, int u, int m, int n, int at) const {
+    return added<kWarps>(fragment(l, u, m, n, 0) + at, gpu::kWarp * 4, k_warps(l));
   }
-  GPU_DEVICE uint32_t* staged_words(int j, int n) const {
-    return staged + (((warp + j * kWarps) * N + n) * gpu::kWarp + lane) * 4;
+  // The sum of `count` pairs, Most at most, `stride` apart: all are loaded before the first is added,
+  // since a load takes as long as ten additions.
+  template <int Most>
+  static GPU_DEVICE Pair added(const float* from, int stride, int count) {
+    Pair v[Most];
+#pragma unroll
+    for (int i = 0; i < Most; ++i) v[i] = i < count ? gpu::load_vec<2>(from + i * stride) : Pair{};
+#pragma unroll
+    for (int i = 1; i < Most; ++i) {
+      v[0][0] += v[i][0];
+      v[0][1] += v[i][1];
+    }
+    return v[0];
   }
-  GPU_DEVICE void stage(int j, int n, const Words& w) { gpu::store_vec(staged_words(j, n), w); }
 
   struct Sums {
     float v[kChains][M][N][4];
@@ -261,89 +222,91 @@ struct Product {
     for (int m = 0; m < M; ++m) {
 #pragma unroll
       for (int n = 0; n < N; ++n) {
-        float* const to = fragment(l, u, m, n, warp) + lane * 4;
+        float* const to =
+            fragment(l, set(l) * l.unit_groups + u, m, n, k_warp(l)) + numbers.lane * 4;
         gpu::Vec<float, 4> v{};
         if (more) v = gpu::load_vec<4>(to);
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          v[e] += sum.v[0][m][n][swapped(e)];
-          if (kChains == 2) v[e] += sum.v[kChains - 1][m][n][swapped(e)];
+#pragma unroll
+          for (int chain = 0; chain < kChains; ++chain) v[e] += sum.v[chain][m][n][swapped(e)];
         }
         gpu::store_vec(to, v);
       }
     }
   }
-  // A block of K is two mma for every tile of rows and of lanes, one on each half of `rows` and of
-  // `numbers`.
-  static GPU_DEVICE void multiply_half(Sums& sum, int half, int m, int n, const uint32_t (&rows)[8],
-                                       const Words& numbers) {
-    const int e = 2 * half;
-    const uint32_t a[4] = {rows[e], rows[e + 4], rows[e + 1], rows[e + 5]};
-    const uint32_t b[2] = {numbers[e], numbers[e + 1]};
-    P::multiply(sum.v[half % kChains][m][n], a, b);
-  }
-  GPU_DEVICE void multiply_row(Sums& sum, int m, const uint32_t (&rows)[8],
-                               const Words (&numbers)[N]) const {
+  // Where word e of the first (half 0) or second of a thread's two rows is among the operands of a
+  // block of K: those of an mma are next to each other, as it takes them, so that none is moved.
+  static constexpr int operand_of(int half, int e) { return e / 2 * 4 + e % 2 * 2 + half; }
+  // A block of K is two mma for every tile of rows and of lanes; j: its number, any.
+  static GPU_DEVICE void multiply_row(Sums& sum, int j, int m, const uint32_t (&rows)[8],
+                                      const Words (&b)[N]) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int n = 0; n < N; ++n) multiply_half(sum, half, m, n, rows, numbers[n]);
-    }
-  }
-  GPU_DEVICE void load_staged(int j, Words (&numbers)[N]) const {
-#pragma unroll
-    for (int n = 0; n < N; ++n) numbers[n] = gpu::load_vec<4>(staged_words(j, n));
-  }
-  // True f32 splits a row once for all tiles of lanes. What is split never changes, so a compiler
-  // would do it once for all steps and find no registers for the halves; `zero` is new in each.
-  GPU_DEVICE void multiply_held(Sums& sum, int j, int staged_j, uint32_t zero) const {
-    if constexpr (kThreeProducts) {
-      Words numbers[N];
-      load_staged(staged_j, numbers);
-#pragma unroll
-      for (int m = 0; m < M; ++m) {
-        uint32_t rows[8];
-#pragma unroll
-        for (int e = 0; e < 8; ++e) rows[e] = held[j][m][e] ^ zero;
-        multiply_row(sum, m, rows, numbers);
-      }
-    } else {
+      const uint32_t* const r = rows + 4 * half;
+      const uint32_t a[4] = {r[0], r[1], r[2], r[3]};
 #pragma unroll
       for (int n = 0; n < N; ++n) {
-        const Words numbers = gpu::load_vec<4>(staged_words(staged_j, n));
+        const uint32_t x[2] = {b[n][2 * half], b[n][2 * half + 1]};
+        P::multiply(sum.v[(2 * j + half) % kChains][m][n], a, x);
+      }
+    }
+  }
+  // What is staged of the j-th block of K that the warp multiplies, in the piece from `first` on.
+  GPU_DEVICE void load_staged(const PersistentLayout& l, int first, int j, Words (&b)[N]) const {
+    numbers.load(numbers.words(first, k_warp(l) + j * k_warps(l)), b);
+  }
+  // The blocks of K from `begin` to before `end`, which is after it, whose rows are in registers.
+  // True f32 splits a row once for all tiles of lanes. What is split never changes, so a compiler
+  // would do it once for all steps and find no registers for the halves; `zero` is new in each.
+  GPU_DEVICE void multiply_held(const PersistentLayout& l, Sums& sum, int first, int begin, int end,
+                                uint32_t zero) const {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
+    for (int j0 = 0; j0 < kInRegisters; j0 += kHeldAtOnce) {
+      if (j0 >= end || j0 + kHeldAtOnce <= begin) continue;
+      Words b[kHeldAtOnce][N];
 #pragma unroll
-          for (int m = 0; m < M; ++m) multiply_half(sum, half, m, n, held[j][m], numbers);
+      for (int d = 0; d < kHeldAtOnce; ++d) {
+        const int j = j0 + d < end ? j0 + d : end - 1;
+        load_staged(l, first, j < begin ? begin : j, b[d]);
+      }
+#pragma unroll
+      for (int d = 0; d < kHeldAtOnce && j0 + d < kInRegisters; ++d) {
+        if (j0 + d < begin || j0 + d >= end) continue;
+#pragma unroll
+        for (int m = 0; m < M; ++m) {
+          uint32_t rows[8];
+#pragma unroll
+          for (int e = 0; e < 8; ++e)
+            rows[e] = kThreeProducts ? held[j0 + d][m][e] ^ zero : held[j0 + d][m][e];
+          multiply_row(sum, d, m, rows, b[d]);
         }
       }
     }
   }
-  // One tile of rows at a time, since there are no registers for more.
+  // D blocks of K from j on, one tile of rows at a time, since there are no registers for more.
+  template <int D>
   GPU_DEVICE void multiply_kept(const PersistentLayout& l, Sums& sum, int u, int j,
-                                int staged_j) const {
-    Words numbers[N];
-    load_staged(staged_j, numbers);
+                                int first) const {
+    Words b[D][N];
+#pragma unroll
+    for (int d = 0; d < D; ++d) load_staged(l, first, j + d, b[d]);
 #pragma unroll
     for (int m = 0; m < M; ++m) {
-      const Words first = gpu::load_vec<4>(piece(l, u, j, m, 0));
-      const Words second = gpu::load_vec<4>(piece(l, u, j, m, 1));
-      const uint32_t rows[8] = {first[0],  first[1],  first[2],  first[3],
-                                second[0], second[1], second[2], second[3]};
-      multiply_row(sum, m, rows, numbers);
+      Words v[D][2];
+#pragma unroll
+      for (int d = 0; d < D; ++d) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          v[d][half] = gpu::load_vec<4>(piece(l, u, j + d, m, half));
+      }
+#pragma unroll
+      for (int d = 0; d < D; ++d) {
+        const uint32_t rows[8] = {v[d][0][0], v[d][0][1], v[d][0][2], v[d][0][3],
+                                  v[d][1][0], v[d][1][1], v[d][1][2], v[d][1][3]};
+        multiply_row(sum, d, m, rows, b[d]);
+      }
     }
-  }
-
-  GPU_DEVICE void give_up(const PersistentLayout& l, int step, int k, int b) {
-    gave_up = true;
-    if (gpu::atomic_cas(&l.report->timed_out, 0u, 1u) != 0) return;
-    l.report->block = uint32_t(l.block());
-    l.report->warp = uint32_t(warp);
-    l.report->step = uint32_t(step);
-    l.report->k = uint32_t(k);
-    l.report->lane = uint32_t(b);
-    l.report->owner =
-        uint32_t(l.block() / l.shares * l.shares + k % l.Hp / kUnitGroup / l.unit_groups);
   }
 };
 

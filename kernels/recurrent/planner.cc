@@ -65,8 +65,9 @@ StepTime predict_alternating(const RecurrentShape& s, const DeviceFigures& d) {
 
 StepTime predict_persistent(const RecurrentShape& s, const DeviceFigures& d) {
   const auto pass = [&](bool backward) {
-    const PersistentPlan plan = plan_persistent({s.cell, backward, s.B, s.H, s.act, s.matmul},
-                                                d.multiprocessors, d.shared_bytes);
+    const PersistentPlan plan =
+        plan_persistent({s.cell, backward, s.B, s.H, s.act, s.matmul}, d.multiprocessors,
+                        d.shared_bytes, d.early_start ? persistent::kMaxCluster : 1);
     if (plan.blocks == 0) return std::numeric_limits<double>::infinity();
     return plan.step_ns / 1000 + d.launch_us / double(s.T);
   };

@@ -21,7 +21,7 @@ namespace unroll {
 // taken to be as fast per multiprocessor.
 struct DeviceFigures {
   int multiprocessors = 132;
-  bool early_start = true;           // compute capability 9.0
+  bool early_start = true;           // compute capability 9.0, which has clusters too
   double clock_mhz = 1830;           // under load; data sheet: up to 1980
   double sm_bytes_per_clock = 64;    // read by one multiprocessor from L2
   double l2_bytes_per_us = 5.5e6;    // read by all; estimate from published microbenchmarks

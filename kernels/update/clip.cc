@@ -10,14 +10,17 @@ void clip(const Exec& exec, const Clip& args) {
   if (exec.kind == DeviceKind::none) return;
   const int64_t n = args.g.n[0], P = args.pieces.n[0], G = args.clips.n[0];
   check_shape("clip", "g", args.g, "[m]", {n}, args.g.dtype);
-  UNROLL_CHECK((args.without > 0) == bool(args.rows),
-               "clip: the first " + std::to_string(args.without) +
-                   " entries of the slab have no gradient in g, and rows are " +
-                   (args.rows ? "given" : "not given"));
-  if (args.rows) {
-    const int64_t N = args.rows.words.n[0], D = args.rows.rows.n[1];
-    check_shape("clip", "rows.words", args.rows.words, "[N]", {N}, DType::u32);
-    check_shape("clip", "rows.rows", args.rows.rows, "[N,D]", {N, D}, args.g.dtype);
+  UNROLL_CHECK(args.rows.size() <= size_t(kMostSlabRows),
+               "clip: " + std::to_string(args.rows.size()) +
+                   " weights have gradients by rows, and " + std::to_string(kMostSlabRows) +
+                   " may; raise kMostSlabRows");
+  int64_t begin = -1;
+  for (const SlabRows& rows : args.rows) {
+    const int64_t N = rows.g.words.n[0], D = rows.g.rows.n[1];
+    check_shape("clip", "rows.g.words", rows.g.words, "[N]", {N}, DType::u32);
+    check_shape("clip", "rows.g.rows", rows.g.rows, "[N,D]", {N, D}, args.g.dtype);
+    UNROLL_CHECK(rows.begin > begin, "clip: rows are not in the order of the slab");
+    begin = rows.begin;
   }
   check_shape("clip", "pieces", args.pieces, "[P,kPieceWords]", {P, kPieceWords}, DType::u64);
   check_shape("clip", "clips", args.clips, "[G]", {G}, DType::f64);

@@ -8,13 +8,15 @@
 // over groups; from a thread's partial sum on in f64. An entry that is not finite makes norm2 not
 // finite: `apply` is then 0, `update` changes nothing, and the step is not counted.
 //
-// The first weight of the slab may have its gradient by rows: g is then that of the other weights,
-// and the norm is the one that a g with zeros in all other rows would have, bit for bit.
+// Some weights may have their gradients by rows: g is then that of the others, and the norm is the
+// one that a g with zeros in all rows not given would have, bit for bit.
 //
 // The share of the new weights in the mean is that of torch.optim.ASGD with t0 = 0: 1 for the first
 // two averaged updates, then 1/2, 1/3, ..: the mean of all iterates but the first
 // (Polyak & Juditsky 1992).
 #pragma once
+
+#include <vector>
 
 #include "kernels/base/exec.h"
 #include "kernels/base/row_gradient.h"
@@ -24,16 +26,23 @@
 
 namespace unroll {
 
+// The gradient of a weight that is kept by rows.
+struct SlabRows {
+  RowGradient g;      // [N,D]
+  int64_t begin = 0;  // the weight's first entry in the slab
+};
+constexpr int kMostSlabRows = 4;
+
 struct Clip {
-  View1 scales;         // [kUpdateScales+G]  f64: UpdateScales, then the factors; out
-  View1 counts;         // [kUpdateCounts]  f64: UpdateCounts; in and out
-  View1 g;              // [m]  f32 or f64
-  RowGradient rows{};   // of the first weight, where its gradient is kept so
-  int64_t without = 0;  // entries of the slab before those of g; a multiple of 8
-  View2 pieces;         // [P,kPieceWords]  u64: SlabPiece, by rising group
-  View1 group_first;    // [G+1]  i32: pieces of group G are group_first[G] .. group_first[G+1]-1
-  View1 clips;          // [G]  f64: bound of each group; below 0: UpdateInputs::clip
-  View1 inputs;         // [kUpdateInputs]  f64: UpdateInputs
+  View1 scales;                  // [kUpdateScales+G]  f64: UpdateScales, then the factors; out
+  View1 counts;                  // [kUpdateCounts]  f64: UpdateCounts; in and out
+  View1 g;                       // [m]  f32 or f64
+  std::vector<SlabRows> rows{};  // of the weights whose pieces say kInRows, by rising begin; at
+                                 // most kMostSlabRows
+  View2 pieces;                  // [P,kPieceWords]  u64: SlabPiece, by rising group
+  View1 group_first;  // [G+1]  i32: pieces of group G are group_first[G] .. group_first[G+1]-1
+  View1 clips;        // [G]  f64: bound of each group; below 0: UpdateInputs::clip
+  View1 inputs;       // [kUpdateInputs]  f64: UpdateInputs
   double beta1 = 0, beta2 = 0;  // of Adam
   Scratch scratch;              // clip_scratch_bytes
 };

@@ -32,10 +32,14 @@ double sum_of_squares(const T* g, int64_t n) {
 
 // The same of a piece whose rows are not all there: the others are zeros.
 template <class T>
-double sum_of_squares(const RowGradient& gradient, const SlabPiece& piece) {
+double sum_of_squares(const std::vector<SlabRows>& all, const SlabPiece& piece) {
+  size_t weight = 0;
+  while (weight + 1 < all.size() && all[weight + 1].begin <= int64_t(piece.offset)) ++weight;
+  const RowGradient& gradient = all[weight].g;
   const auto* words = static_cast<const uint32_t*>(gradient.words.data);
   const auto rows = gradient.rows.as<T>();
-  const int64_t N = gradient.words.n[0], D = piece.columns, offset = int64_t(piece.offset);
+  const int64_t N = gradient.words.n[0], D = piece.columns;
+  const int64_t offset = int64_t(piece.offset) - all[weight].begin;
   int64_t place = place_of(words, 0, N, uint64_t(offset / D));
   double total = 0;
   for (int64_t first = 0; first < piece.count; first += kTerms) {
@@ -69,9 +73,9 @@ void clip(const Exec& exec, const Clip& args) {
     const T* g = args.g.as<T>().data;
 #pragma omp parallel for num_threads(exec.threads)
     for (int64_t p = 0; p < P; ++p) {
-      const int64_t at = int64_t(pieces[p].offset) - args.without;
-      piece_norm2[p] = at < 0 ? sum_of_squares<T>(args.rows, pieces[p])
-                              : sum_of_squares(g + at, pieces[p].count);
+      piece_norm2[p] = pieces[p].gradient == kInRows
+                           ? sum_of_squares<T>(args.rows, pieces[p])
+                           : sum_of_squares(g + pieces[p].gradient, pieces[p].count);
     }
   });
   auto& scales = *static_cast<UpdateScales*>(args.scales.data);

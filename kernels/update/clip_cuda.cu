@@ -24,16 +24,24 @@ GPU_DEVICE double sum_of_squares(const SlabPiece& piece, Load load) {
   return (double(sum[0]) + sum[1]) + (double(sum[2]) + sum[3]);
 }
 
-// The rows of a weight whose gradient is kept so.
-struct RowsOf {
-  const uint32_t* words;
-  View<const float, 2> rows;
+// The weights whose gradients are kept by rows.
+struct AllRows {
+  struct Weight {
+    const uint32_t* words;
+    View<const float, 2> rows;
+    uint64_t begin;
+  };
+  Weight of[kMostSlabRows];
+  int count;
 };
 
 // The same of a piece whose rows are not all there: the others are zeros.
-GPU_DEVICE double sum_of_squares(const SlabPiece& piece, const RowsOf& g) {
+GPU_DEVICE double sum_of_squares(const SlabPiece& piece, const AllRows& all) {
+  int weight = 0;
+  while (weight + 1 < all.count && all.of[weight + 1].begin <= piece.offset) ++weight;
+  const AllRows::Weight& g = all.of[weight];
   const uint32_t columns = piece.columns;
-  const uint64_t first = piece.offset / columns;
+  const uint64_t first = (piece.offset - g.begin) / columns;
   const uint64_t end = first + (piece.column + piece.count - 1) / columns + 1;
   const int64_t from = place_of(g.words, 0, g.rows.n[0], first);
   const int64_t to = place_of(g.words, from, g.rows.n[0], end);
@@ -53,14 +61,14 @@ GPU_DEVICE double sum_of_squares(const SlabPiece& piece, const RowsOf& g) {
 }
 
 GPU_KERNEL_BOUNDS(kThreads, 1)
-void piece_norms_kernel(double* piece_norm2, const float* g, const SlabPiece* pieces, RowsOf rows,
-                        int64_t without) {
+void piece_norms_kernel(double* piece_norm2, const float* g, const SlabPiece* pieces,
+                        AllRows rows) {
   const SlabPiece piece = pieces[blockIdx.x];
-  const int64_t at = int64_t(piece.offset) - without;
-  const double share = at < 0 ? sum_of_squares(piece, rows)
-                              : sum_of_squares(piece, [p = g + at](int64_t j, auto& v) {
-                                  load_as_float<int(sizeof(v) / sizeof(float))>(p + j, v);
-                                });
+  const double share = piece.gradient == kInRows
+                           ? sum_of_squares(piece, rows)
+                           : sum_of_squares(piece, [p = g + piece.gradient](int64_t j, auto& v) {
+                               load_as_float<int(sizeof(v) / sizeof(float))>(p + j, v);
+                             });
   const double total = block_sum(share);
   if (threadIdx.x == 0) piece_norm2[blockIdx.x] = total;
 }
@@ -93,15 +101,16 @@ void clip(const Exec& exec, const Clip& args) {
   UNROLL_CHECK(rows_aligned(args.g), "clip: g does not start on 16 bytes");
   double* piece_norm2 = static_cast<double*>(args.scratch.data);
   if (args.pieces.n[0] > 0) {
+    AllRows rows{};
+    for (const SlabRows& weight : args.rows)
+      rows.of[rows.count++] = {static_cast<const uint32_t*>(weight.g.words.data),
+                               weight.g.rows.as<const float>(), uint64_t(weight.begin)};
     gpu::Launch shape;
     shape.grid.x = unsigned(args.pieces.n[0]);
     shape.block.x = kThreads;
     gpu::launch(piece_norms_kernel, shape, exec.stream, piece_norm2,
                 static_cast<const float*>(args.g.data),
-                static_cast<const SlabPiece*>(args.pieces.data),
-                RowsOf{static_cast<const uint32_t*>(args.rows.words.data),
-                       args.rows.rows.as<const float>()},
-                args.without);
+                static_cast<const SlabPiece*>(args.pieces.data), rows);
   }
   gpu::Launch shape;
   shape.block.x = kTotalThreads;

@@ -12,14 +12,16 @@ constexpr int64_t kPieceEntries =
     16384;  // of a piece at most; all but a weight's last have as many
 
 struct SlabPiece {
-  uint64_t offset;   // in the slab of the first entry; a multiple of 8
-  uint64_t shadow;   // in the shadow, of the row that the first entry lies in
-  uint32_t count;    // entries
-  uint32_t group;    // clip group
-  uint32_t columns;  // of the weight; 0: a vector, which has no shadow
-  uint32_t column;   // of the first entry
+  uint64_t offset;    // in the slab of the first entry; a multiple of 8
+  uint64_t gradient;  // in g of the first entry, a multiple of 8; or kInRows
+  uint64_t shadow;    // in the shadow, of the row that the first entry lies in
+  uint32_t count;     // entries
+  uint32_t group;     // clip group
+  uint32_t columns;   // of the weight; 0: a vector, which has no shadow
+  uint32_t column;    // of the first entry
 };
-constexpr int kPieceWords = 4;  // a table is [P,kPieceWords] u64
+constexpr uint64_t kInRows = ~uint64_t(0);  // the weight's gradient is kept by rows, not in g
+constexpr int kPieceWords = 5;              // a table is [P,kPieceWords] u64
 static_assert(sizeof(SlabPiece) == kPieceWords * sizeof(uint64_t));
 
 // Rows of the shadow start at multiples of 16 bytes.

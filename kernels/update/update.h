@@ -45,7 +45,7 @@ struct UpdateConstants {
   double eps = 1e-8;                  // Adam, RMSprop, Adagrad
 };
 
-// g is the gradient of all entries of the slab but the first n - m, see Clip; no piece is of those.
+// No piece says kInRows: see update_rows.h for those.
 struct Update {
   UpdateRule rule = UpdateRule::sgd;
   UpdateConstants constants{};

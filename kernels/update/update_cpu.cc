@@ -24,7 +24,6 @@ void update_slab(const Exec& exec, const Update& args, const RuleNumbers<T>& num
   const double* factor = args.scales.as<double>().data + kUpdateScales;
   T* theta = args.theta.as<T>().data;
   const T* g = args.g.as<T>().data;
-  const int64_t without = args.theta.n[0] - args.g.n[0];  // entries that have none in g
   T* a = args.a.as<T>().data;
   T* b = args.b.as<T>().data;
   auto* shadow = static_cast<bf16*>(args.shadow.data);
@@ -32,7 +31,7 @@ void update_slab(const Exec& exec, const Update& args, const RuleNumbers<T>& num
   for (int64_t p = 0; p < args.pieces.n[0]; ++p) {
     const SlabPiece& piece = pieces[p];
     const auto at = int64_t(piece.offset);
-    update_piece<R>(numbers, T(factor[piece.group]), piece.count, theta + at, g + (at - without),
+    update_piece<R>(numbers, T(factor[piece.group]), piece.count, theta + at, g + piece.gradient,
                     R::kSlots > 0 ? a + at : nullptr, R::kSlots > 1 ? b + at : nullptr);
     write_shadow(shadow, piece, theta + at);
   }

@@ -9,7 +9,6 @@ namespace {
 struct Slab {
   float *theta, *a, *b;
   const float* g;
-  int64_t without;  // entries that have none in g
   bf16* shadow;
   const SlabPiece* pieces;
 };
@@ -22,7 +21,7 @@ GPU_DEVICE void update_slab(const Slab& slab, const RuleNumbers<float>& numbers,
     const int64_t i = int64_t(piece.offset) + j;
     float theta[W], g[W], a[W] = {}, b[W] = {};
     load_as_float<W>(slab.theta + i, theta);
-    load_as_float<W>(slab.g + (i - slab.without), g);
+    load_as_float<W>(slab.g + piece.gradient + j, g);
     if constexpr (R::kSlots > 0) load_as_float<W>(slab.a + i, a);
     if constexpr (R::kSlots > 1) load_as_float<W>(slab.b + i, b);
     const float factor = float(factors[piece.group]);
@@ -56,13 +55,10 @@ void update(const Exec& exec, const Update& args) {
                    (slots < 1 || rows_aligned(args.a)) && (slots < 2 || rows_aligned(args.b)),
                "update: a slab does not start on 16 bytes");
   if (args.pieces.n[0] == 0) return;
-  const Slab slab{static_cast<float*>(args.theta.data),
-                  static_cast<float*>(args.a.data),
-                  static_cast<float*>(args.b.data),
-                  static_cast<const float*>(args.g.data),
-                  args.theta.n[0] - args.g.n[0],
-                  static_cast<bf16*>(args.shadow.data),
-                  static_cast<const SlabPiece*>(args.pieces.data)};
+  const Slab slab{
+      static_cast<float*>(args.theta.data), static_cast<float*>(args.a.data),
+      static_cast<float*>(args.b.data),     static_cast<const float*>(args.g.data),
+      static_cast<bf16*>(args.shadow.data), static_cast<const SlabPiece*>(args.pieces.data)};
   with_rule(args.rule, [&](auto rule) {
     gpu::launch(update_kernel<decltype(rule)>, piece_launch(args.pieces.n[0]), exec.stream, slab,
                 static_cast<const UpdateScales*>(args.scales.data), args.constants);

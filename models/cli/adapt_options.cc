@@ -121,6 +121,7 @@ void add_adapt_options(CLI::App& app, AdaptOptions& adapt) {
       ->group(noise);
   app.add_option("--mc-seed", adapt.mc_seed,
                  "of the masks; the same seed, --batch and --bptt give the same figures")
+      ->check(CLI::NonNegativeNumber)
       ->group(noise);
 }
 

@@ -120,21 +120,16 @@ std::unique_ptr<TokenScorer> Adapted::scorer(Reset reset, const ScoringShape& sh
                                               : adaptation_.dynamic ? "--dynamic"
                                                                     : "--mc-dropout") +
                                       " reads the text as one stream; give --reset never");
+  chunk_ = tokens_at_a_time(shape);
   if (options_.mc_passes > 0) {
     const McDropoutOptions mc{.passes = options_.mc_passes,
                               .seed = options_.mc_seed,
                               .locked = parts_.config.dropout_kind == "locked"};
     const int lanes = McDropoutScorer::lanes(mc, shape);
-    return std::make_unique<McDropoutScorer>(
-        parts_.backend, parts_.model, parts_.params,
-        make_scheduler(std::max(1, lanes) * std::max(1, shape.T), std::max(1, lanes)), parts_.vocab,
-        mc, shape);
+    return std::make_unique<McDropoutScorer>(parts_.backend, parts_.model, parts_.params,
+                                             make_scheduler(lanes * shape.T, lanes), parts_.vocab,
+                                             mc, shape);
   }
-  if (shape.B < 1 || shape.T < 1)
-    throw Error(ErrorKind::usage, fmt::format("--batch {} and --bptt {}: both have to be at least "
-                                              "1",
-                                              shape.B, shape.T));
-  chunk_ = shape.B * shape.T;
   if (!ready_) {
     if (adaptation_.dynamic) measure_gradients();
     if (adaptation_.tune_cache || adaptation_.tune_dynamic) tune();

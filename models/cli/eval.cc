@@ -99,9 +99,7 @@ Verb add_eval(CLI::App& app) {
   auto f = std::make_shared<EvalFlags>();
   app.add_option("MODEL", f->model, "run directory or model file")->required();
   app.add_option("FILE", f->files, "texts, plain or .gz; - is standard input");
-  app.add_option("--batch", f->shape.B,
-                 "lines side by side (--reset line); does not change the result");
-  app.add_option("--bptt", f->shape.T, "steps at a time; does not change the result");
+  add_shape_options(app, f->shape);
   add_reset_option(app, f->reset);
   app.add_option("--ppl-per", f->ppl_per, "what the perplexity is per: token, word or char")
       ->check(CLI::IsMember({"token", "word", "char"}));

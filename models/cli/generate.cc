@@ -33,9 +33,9 @@ int run(const GenerateFlags& f) {
   vocab.encode(f.prompt, prompt, &unknown, "--prompt");
   const std::vector<std::string_view> words = split_tokens(vocab.unit(), f.prompt);
   for (uint32_t position : unknown)
-    std::fprintf(
-        stderr, "warning: \"%s\", word %u of the prompt, is not in the vocabulary; read as <unk>\n",
-        escape_token(words[position]).c_str(), position + 1);
+    std::fprintf(stderr,
+                 "warning: \"%s\", %s %u of the prompt, is not in the vocabulary; read as <unk>\n",
+                 escape_token(words[position]).c_str(), name_of(vocab.unit()), position + 1);
   for (int sample = 0; sample < f.n; ++sample) {
     const Generated g = generate(*next, prompt, f.sampling, sample);
     std::vector<int32_t> all = g.prompt;
@@ -58,16 +58,19 @@ Verb add_generate(CLI::App& app) {
   auto f = std::make_shared<GenerateFlags>();
   app.add_option("MODEL", f->model, "run directory or model file")->required();
   app.add_option("--prompt", f->prompt, "text to go on from");
-  app.add_option("-n", f->n, "how many texts");
-  app.add_option("--length", f->sampling.length, "tokens per text, at most");
-  app.add_option("--temperature", f->sampling.temperature, "above 1 is wilder, below 1 tamer");
+  app.add_option("-n", f->n, "how many texts")->capture_default_str();
+  app.add_option("--length", f->sampling.length, "tokens per text, at most")->capture_default_str();
+  app.add_option("--temperature", f->sampling.temperature, "above 1 is wilder, below 1 tamer")
+      ->capture_default_str();
   app.add_option("--top-k", f->sampling.top_k, "draw from the k likeliest words only; 0: all");
   app.add_option("--top-p", f->sampling.top_p,
                  "draw from the smallest set of words with this probability");
   app.add_flag("--greedy", f->sampling.greedy, "always the likeliest word");
   app.add_flag("--allow-unk", f->sampling.allow_unk, "let <unk> be drawn");
   app.add_flag("--until-eos", f->sampling.until_eos, "stop at the first line end");
-  app.add_option("--seed", f->sampling.seed, "the same seed gives the same texts");
+  app.add_option("--seed", f->sampling.seed, "the same seed gives the same texts")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--show-logprob", f->show_logprob, "print each text's log-probability");
   add_mix_options(app, f->mix);
   add_use_options(app, f->use);

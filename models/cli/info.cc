@@ -49,7 +49,10 @@ int info(const std::string& argument, bool json) {
   }
   for (const auto& [key, value] : j.items()) {
     if (key == "config" || key == "tensors") continue;
-    fmt::print("{:<18} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    fmt::print("{:<18} {}\n", key,
+               value.is_string()         ? value.get<std::string>()
+               : value.is_number_float() ? fmt::format("{:.2f}", value.get<double>())
+                                         : value.dump());
   }
   if (j.contains("tensors")) {
     fmt::print("\n");

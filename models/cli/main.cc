@@ -7,12 +7,14 @@
 #include <cstring>
 #include <map>
 #include <sstream>
+#include <system_error>
 #include <vector>
 
 #include "host/device/device.h"
 #include "host/io/checkpoint.h"
 #include "host/io/parse.h"
 #include "kernels/base/error.h"
+#include "models/cli/spinning.h"
 #include "models/cli/verbs.h"
 
 namespace unroll::cli {
@@ -75,14 +77,6 @@ int run(int argc, char** argv) {
   // added to.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.allow_extras();
-  app.footer(
-      "\nunroll VERB --help says more. A first run:\n"
-      "  unroll train --recipe demo --data DIR --out RUN\n"
-      "  unroll eval RUN FILE\n"
-      "  unroll generate RUN --temperature 0.8\n"
-      "Exit codes: 0 well, 2 usage, 3 data, 4 model file, 5 divergence, 6 memory or device, 7 "
-      "disk,\n"
-      "130 and 143 stopped by a signal.");
   app.formatter(std::make_shared<WrappingFormatter>());
   std::map<const CLI::App*, Verb> verbs;
   const auto add = [&](const char* name, const char* help, Verb (*declare)(CLI::App&)) {
@@ -97,6 +91,15 @@ int run(int argc, char** argv) {
   add("info", "what a model file or run directory holds", add_info);
   add("recipes", "the recipes built in, or the text of one", add_recipes);
   add("selftest", "check this build and machine in a few seconds", add_selftest);
+  // After the verbs, which would print it, too.
+  app.footer(
+      "\nunroll VERB --help says more. A first run:\n"
+      "  unroll train --recipe demo --data DIR --out RUN\n"
+      "  unroll eval RUN FILE\n"
+      "  unroll generate RUN --temperature 0.8\n"
+      "Exit codes: 0 well, 2 usage, 3 data, 4 model file, 5 divergence, 6 memory or device, 7 "
+      "disk,\n"
+      "130 and 143 stopped by a signal.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
@@ -105,6 +108,8 @@ int run(int argc, char** argv) {
     return app.exit(e);
   } catch (const CLI::CallForVersion& e) {
     return app.exit(e);
+  } catch (const CLI::ConversionError& e) {
+    throw Error(ErrorKind::usage, std::string(e.what()) + "; expected a number");
   } catch (const CLI::ParseError& e) {
     throw Error(ErrorKind::usage, e.what());
   }
@@ -112,10 +117,17 @@ int run(int argc, char** argv) {
     throw Error(ErrorKind::usage, describe_unknown_verb(app, app.remaining().front()));
   for (const CLI::App* verb : app.get_subcommands()) {
     if (!verb->remaining().empty()) throw Error(ErrorKind::usage, describe_unknown(*verb));
+    limit_spinning(argv);
     return verbs.at(verb)();
   }
   std::fputs(app.help().c_str(), stdout);
   return 0;
+}
+
+int unwritten_output(int error) {
+  std::fprintf(stderr, "unroll: standard output: cannot be written: %s; free some space\n",
+               std::strerror(error));
+  return int(ErrorKind::disk);
 }
 
 }  // namespace
@@ -127,9 +139,7 @@ int main(int argc, char** argv) {
   try {
     const int code = unroll::cli::run(argc, argv);
     if (std::fflush(stdout) != 0 || std::ferror(stdout))
-      throw unroll::Error(unroll::ErrorKind::disk,
-                          std::string("standard output: cannot be written: ") +
-                              std::strerror(errno) + "; free some space");
+      return unroll::cli::unwritten_output(errno);
     return code;
   } catch (const unroll::Error& e) {
     std::fprintf(stderr, "unroll: %s\n", e.what());
@@ -138,6 +148,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr,
                  "unroll: out of memory; lower --batch, --bptt, --hidden or --vocab-size\n");
     return int(unroll::ErrorKind::resource);
+  } catch (const std::system_error& e) {  // fmt's, of a write
+    if (std::ferror(stdout)) return unroll::cli::unwritten_output(e.code().value());
+    std::fprintf(stderr, "unroll: %s\n", e.what());
+    return int(unroll::ErrorKind::internal);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "unroll: %s\n", e.what());
     return int(unroll::ErrorKind::internal);

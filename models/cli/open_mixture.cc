@@ -206,6 +206,17 @@ class MixtureModel final : public OpenModel {
   std::vector<double> weights_;  // empty until known
 };
 
+// A flag that an n-gram model would silently ignore.
+void refuse_neural_options(const UseOptions& use) {
+  const bool cpu = use.device == "auto" || use.device == "cpu";
+  if (cpu && use.precision.empty() && !use.eager) return;
+  throw Error(ErrorKind::usage, std::string(!cpu        ? "--device " + use.device
+                                            : use.eager ? "--eager"
+                                                        : "--precision " + use.precision) +
+                                    ": is for neural models, MODEL is an n-gram model, which "
+                                    "runs on the CPU in double precision; leave the flag out");
+}
+
 // Whether an argument can only be a model; a text is neither of these.
 bool looks_like_model(const std::string& argument) {
   std::error_code error;
@@ -243,7 +254,9 @@ std::unique_ptr<OpenModel> open_mixture(const std::string& model, const MixOptio
     throw Error(ErrorKind::usage,
                 std::string(mix.tune.empty() ? "--weights" : "--tune") +
                     " is for mixtures; give --mix MODEL or --cache-ngram LIST with it");
-  return open_model(model, use);
+  auto opened = open_model(model, use);
+  if (opened->info().at("kind") == "ngram") refuse_neural_options(use);
+  return opened;
 }
 
 void place_model_and_files(std::string& model, std::vector<std::string>& files, MixOptions& mix) {

@@ -158,8 +158,9 @@ Arithmetic parse_precision(const std::string& precision, const Device& device) {
   if (precision == "fp64" && !cuda) return {DType::f64, MatmulMode::f32};
   if (precision == "tf32" && cuda) return {DType::f32, MatmulMode::tf32};
   if (precision == "bf16" && cuda) return {DType::bf16, MatmulMode::f32};
-  throw Error(ErrorKind::usage, "--precision " + precision + ": on " + device.name() +
-                                    " there are " + (cuda ? "fp32, tf32, bf16" : "fp32, fp64"));
+  throw Error(ErrorKind::usage, "--precision " + precision + ": " + device.name() + " has " +
+                                    (cuda ? "fp32, tf32 and bf16; fp64 wants --device cpu"
+                                          : "fp32 and fp64; tf32 and bf16 want a GPU"));
 }
 
 std::unique_ptr<OpenModel> open_model(const std::string& argument, const UseOptions& use) {

@@ -60,8 +60,7 @@ Verb add_score(CLI::App& app) {
   add_reset_option(app, f->reset);
   app.add_option("--log-base", f->base, "10, e or 2; srilm is always 10")
       ->check(CLI::IsMember({"10", "e", "2"}));
-  app.add_option("--batch", f->shape.B, "lines side by side; does not change the result");
-  app.add_option("--bptt", f->shape.T, "steps at a time; does not change the result");
+  add_shape_options(app, f->shape);
   add_write_probs_option(app, f->write_probs);
   add_adapt_options(app, f->adapt);
   add_mix_options(app, f->mix);

@@ -2,12 +2,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
+#include <thread>
 
 #include "host/data/splits.h"
 #include "host/io/checkpoint.h"
@@ -56,7 +59,9 @@ constexpr const char* kResumable[] = {"epochs",
 
 std::string read_text(const std::string& path, const std::string& flag) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error(ErrorKind::usage, flag + " " + path + ": cannot be opened");
+  if (!in)
+    throw Error(ErrorKind::usage, flag + " " + path + ": cannot be opened: " +
+                                      std::strerror(errno) + "; check the path");
   std::ostringstream text;
   text << in.rdbuf();
   return text.str();
@@ -115,14 +120,6 @@ void describe_run(Terminal& terminal, const Config& config, const Texts& texts, 
                            config.hidden, config.cell, config.emb, config.tied ? ", tied" : "",
                            human_count(double(params.parameters()))));
   terminal.say("softmax   " + softmax);
-  Config one_chunk = config;
-  one_chunk.accum = 1;
-  if (!config.tied && !params.row_param() && keeps_row_gradient(one_chunk, vocab.size()))
-    terminal.say(
-        fmt::format("gradient  of word vectors whole, {}: by rows it is of one chunk an update, "
-                    "and --accum is {}",
-                    human_bytes(double(vocab.size()) * config.emb * double(size_of(params.acc()))),
-                    config.accum));
   terminal.say(fmt::format(
       "memory    {} = {} weights and gradients + {} optimiser + {} activations + {} "
       "logits + {} buffers + {} program; {} free",
@@ -135,6 +132,11 @@ void describe_run(Terminal& terminal, const Config& config, const Texts& texts, 
   terminal.say(fmt::format("device    {}{}, {}, seed {}, unroll {}", backend.device().name(),
                            why.empty() ? "" : " (" + why + ")", config.precision, config.seed,
                            version()));
+  if (const unsigned cores = std::thread::hardware_concurrency();
+      cores > 0 && config.threads > int64_t(cores))
+    terminal.warning(fmt::format(
+        "{} threads share {} cores and wait for each other; --threads 0 takes one per core",
+        config.threads, cores));
 }
 
 int report(const TrainResult& result, const RunDir& run, const Config& config, Terminal& terminal,
@@ -154,9 +156,11 @@ int report(const TrainResult& result, const RunDir& run, const Config& config, T
   if (has_test)
     std::printf("test ppl %.2f (%s tokens)\n", perplexity(result.test.nats, result.test.tokens),
                 with_commas(result.test.tokens).c_str());
-  terminal.say(fmt::format("({}; {} steps in {}, {} words/s; learning curve {})", form,
-                           result.state.step, human_duration(result.state.seconds),
-                           human_count(result.words_per_second), run.plot()));
+  // A finished run that is resumed does no step.
+  const std::string speed =
+      result.words_per_second > 0 ? ", " + human_count(result.words_per_second) + " words/s" : "";
+  terminal.say(fmt::format("({}; {} steps in {}{}; learning curve {})", form, result.state.step,
+                           human_duration(result.state.seconds), speed, run.plot()));
   if (result.state.skipped > 0)
     terminal.warning(fmt::format("{} updates were skipped because the gradient was not finite",
                                  result.state.skipped));
@@ -245,7 +249,8 @@ int train(const TrainFlags& f) {
   ParamStore params;
   const std::string softmax = choose_softmax(config, vocab);
   const auto model = make_model(config, vocab, params);
-  if (keeps_row_gradient(config, vocab.size())) params.keep_row_gradient();
+  if (allows_row_gradients(config))
+    params.keep_row_gradients(config.batch * config.bptt, config.accum);
   require_weights(device, params, arithmetic.act, slots_of(optimizer_settings(config).rule));
   params.materialize(backend, arithmetic.act, uint64_t(config.seed));
   if (!f.init_from.empty())

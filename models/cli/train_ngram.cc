@@ -57,8 +57,7 @@ void describe_orders(const NgramInfo& info, RunLog& log, Terminal& terminal) {
 double report_perplexity(const char* name, const NgramModel& model, const Corpus& text,
                          int threads) {
   std::vector<double> nats(text.size());
-  const double ppl =
-      perplexity(-model.score(text, nats, std::max(1, threads)), int64_t(text.size()));
+  const double ppl = perplexity(-model.score(text, nats, threads), int64_t(text.size()));
   std::printf("%s ppl %.2f (%s tokens)\n", name, ppl, with_commas(int64_t(text.size())).c_str());
   return ppl;
 }

@@ -6,7 +6,7 @@ namespace unroll::cli {
 
 void add_use_options(CLI::App& app, UseOptions& use) {
   app.add_option("--device", use.device, "auto, cpu, cuda or cuda:N");
-  app.add_option("--threads", use.threads, "CPU threads; 0: all cores");
+  app.add_option("--threads", use.threads, "CPU threads; 0: all cores")->check(CLI::Range(0, 4096));
   app.add_option("--precision", use.precision,
                  "fp32, tf32 or bf16 on a GPU; fp32 or fp64 on a CPU");
   app.add_option(
@@ -22,6 +22,12 @@ void add_use_options(CLI::App& app, UseOptions& use) {
   app.add_option("--cell", use.cell,
                  "relu for torch.nn.RNN(nonlinearity='relu'); other cells show in the shapes")
       ->group(group);
+}
+
+void add_shape_options(CLI::App& app, ScoringShape& shape) {
+  app.add_option("--batch", shape.B,
+                 "lines side by side (--reset line); does not change the result");
+  app.add_option("--bptt", shape.T, "steps at a time; does not change the result");
 }
 
 void add_reset_option(CLI::App& app, std::string& reset) {

@@ -22,6 +22,8 @@ Verb add_selftest(CLI::App& app);
 
 // --device, --threads, --precision, --eager of verbs that use a model.
 void add_use_options(CLI::App& app, UseOptions& use);
+// --batch and --bptt of eval and score; a NeuralScorer knows their range.
+void add_shape_options(CLI::App& app, ScoringShape& shape);
 // --reset, shared by eval and score; an empty one stands for how the model was trained.
 void add_reset_option(CLI::App& app, std::string& reset);
 Reset parse_reset(const std::string& reset, const OpenModel& model);

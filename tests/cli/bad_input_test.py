@@ -2,6 +2,7 @@
 
 import os
 import resource
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -18,7 +19,7 @@ class UsageTest(ProgramTest):
             (["--train", valid, "--valid", gone], [gone, "No such file", "--valid"]),
             (["--train", valid, "--valid", valid, "--test", gone], [gone, "No such file", "--test"]),
             (["--data", self.data, "--vocab", gone], [gone, "--vocab"]),
-            (["--data", self.data, "--recipe", "gone.toml"], ["gone.toml", "--recipe"]),
+            (["--data", self.data, "--recipe", "gone.toml"], ["gone.toml", "No such file", "--recipe"]),
             (["--data", gone], [gone, "--data"]),
         ]:
             with self.subTest(flags=flags):
@@ -43,9 +44,16 @@ class UsageTest(ProgramTest):
         self.assert_fails(2, ["--hidden", "12x"], *out, "--hidden", "12x")
         self.assert_fails(2, ["--cell", "lstm"], *out, "--cell", "lstmm")
         self.assert_fails(2, ["device", "gpu", "cuda:N"], *out, "--device", "gpu")
-        self.assert_fails(2, ["precision", "bf16", "fp32"], *out, "--device", "cpu", "--precision", "bf16")
+        self.assert_fails(2, ["precision", "bf16", "fp32", "GPU"], *out, "--device", "cpu", "--precision", "bf16")
         self.assert_fails(2, ["--temperature", "--greedy"], "generate", "m", "--temperature", "0")
         self.assert_fails(2, ["--top-p", "1"], "generate", "m", "--top-p", "1.5")
+        self.assert_fails(2, ["--temperature", "warm", "number"], "generate", "m", "--temperature", "warm")
+        self.assert_fails(2, ["--seed", "-1"], "generate", "m", "--seed", "-1")
+        for flags in (["--threads", "-1"], ["--threads", "1000000"], ["--batch", "x"]):
+            self.assert_fails(2, flags, "eval", "m", "t", *flags)
+        run_dir, _, _ = self.train("shapes")
+        for flags in (["--batch", "0"], ["--bptt", "0"], ["--bptt", "100000000"], ["--batch", "1000000", "--bptt", "1000000"]):
+            self.assert_fails(2, [*flags, "1048576"], "eval", run_dir, self.path("data/test.txt"), *flags)
         recipe = self.write("bad.toml", "hidden = 5\nhiden = 6\n")
         self.assert_fails(2, ["bad.toml:2", "hidden"], *out, "--recipe", recipe)
 
@@ -63,10 +71,13 @@ class UsageTest(ProgramTest):
     def test_two_matches_in_a_data_folder_are_both_named(self):
         for name in ("a.train.txt", "b.train.txt", "x.valid.txt"):
             self.write("two/" + name, "a b c\n")
-        self.assert_fails(2, ["a.train.txt", "b.train.txt"], "train", "--data", self.path("two"), "--out",
+        self.assert_fails(2, ["a.train.txt", "b.train.txt", "--valid"], "train", "--data", self.path("two"), "--out",
                           self.path("no"))
         self.write("none/readme", "x\n")
-        self.assert_fails(2, ["train", "readme"], "train", "--data", self.path("none"), "--out", self.path("no"))
+        self.assert_fails(2, ["train", "readme", "--valid"], "train", "--data", self.path("none"), "--out",
+                          self.path("no"))
+        self.assert_fails(2, ["Not a directory", "--valid"], "train", "--data", self.path("none/readme"), "--out",
+                          self.path("no"))
 
     def test_a_run_is_not_overwritten_nor_its_model_changed(self):
         run_dir, _, _ = self.train("once")
@@ -152,6 +163,16 @@ class ModelFileTest(ProgramTest):
         write_safetensors(path, tensors, {**metadata, "config": config})
         self.assert_fails(4, [path, "rnn.weight_ih_l0", "[36,7]", "[40,7]"], "eval", path, text)
 
+    def test_a_weight_that_is_not_finite_is_named(self):
+        run_dir, _, _ = self.train("nan")
+        tensors, metadata = read_safetensors(os.path.join(run_dir, "model.safetensors"))
+        path = self.path("nan.safetensors")
+        for name, value in (("encoder.weight", "nan"), ("rnn.bias_ih_l0", "inf")):
+            dtype, shape, data = tensors[name]
+            data = data[:8] + struct.pack("<f", float(value)) + data[12:]
+            write_safetensors(path, {**tensors, name: (dtype, shape, data)}, metadata)
+            self.assert_fails(4, [path, name, "not finite", "element 2"], "eval", path, self.path("data/test.txt"))
+
     def test_vocabulary_of_another_model(self):
         run_dir, _, _ = self.train("run2")
         other = self.write("words.txt", "<eos>\n<unk>\na\n")
@@ -231,13 +252,20 @@ class DiskTest(ProgramTest):
         self.assert_fails(7, ["full", "File too large"], "train", "--data", self.data, "--out", self.path("full"), *TINY,
                           preexec_fn=self.limit(2048))
 
+    def test_samples_that_cannot_be_written(self):
+        out = self.path("no-samples")
+        os.makedirs(os.path.join(out, "samples.txt"))
+        self.assert_fails(7, ["samples.txt", "Is a directory"], "train", "--data", self.data, "--out", out, *TINY)
+
     def test_results_that_cannot_be_written(self):
         run_dir, _, _ = self.train("stdout")
-        with open("/dev/full", "wb") as full:
-            done = subprocess.run([PROGRAM, "eval", run_dir, self.path("data/test.txt"), "--threads", "1"],
-                                  stdout=full, stderr=subprocess.PIPE)
-        self.assertEqual(done.returncode, 7, done.stderr)
-        self.assertIn(b"standard output", done.stderr)
+        # eval's lines wait in a buffer until the end, score's fill it before.
+        for verb in (["eval"], ["score", "--level", "word"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([PROGRAM, *verb, run_dir, self.path("data/test.txt"), "--threads", "1"],
+                                      stdout=full, stderr=subprocess.PIPE)
+            self.assertEqual(done.returncode, 7, done.stderr)
+            self.assertIn(b"standard output", done.stderr)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,8 @@ class NgramTest(ProgramTest):
                           "--weights", "0.5,0.4")
         self.assert_fails(2, ["decai:9", "decay:"], "eval", self.kn, self.test, "--cache-ngram", "decai:9",
                           "--weights", "0.5,0.5")
+        for flags in (["--precision", "bf16"], ["--device", "cuda"], ["--eager"]):
+            self.assert_fails(2, [" ".join(flags), "n-gram"], "eval", self.kn, self.test, *flags)
         self.assert_fails(2, ["model = 'LSTM'", "--cell lstm"], "train", "--data", self.data, "--out",
                           self.path("no"), "--model", "LSTM")
 

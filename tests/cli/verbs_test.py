@@ -2,9 +2,11 @@
 
 import json
 import os
+import subprocess
+import time
 import unittest
 
-from program import ProgramTest, TINY, run
+from program import ProgramTest, TINY, run, start
 
 
 class TrainTest(ProgramTest):
@@ -42,11 +44,10 @@ class TrainTest(ProgramTest):
         info = json.loads(out)
         self.assertEqual((info["hidden"], info["emb"], info["layers"]), (8, 3, 1))
 
-    def test_a_gradient_that_cannot_be_kept_by_rows_is_said(self):
-        few_tokens = ["--batch", "2", "--bptt", "5", "--optimizer", "sgd", "--max-steps", "4"]
-        for name, accum, said in (("rows", "1", self.assertNotIn), ("whole", "2", self.assertIn)):
-            _, _, err = self.train(name, *few_tokens, "--accum", accum)
-            said("gradient  of word vectors whole", err)
+    def test_more_threads_than_cores_are_noted(self):
+        many = str(os.cpu_count() + 1)
+        self.assertIn(many + " threads share", self.train("many", "--threads", many, "--max-steps", "2")[2])
+        self.assertNotIn("threads share", self.train("one", "--max-steps", "2")[2])
 
     def test_standard_input_and_quiet(self):
         with open(self.path("data/train.txt"), "rb") as f:
@@ -122,6 +123,8 @@ class GenerateTest(ProgramTest):
         self.assertIn("word 2", err)
         self.assertIn("zzz", err)
         self.assertRegex(out, r"^\[log p -[0-9.]+ nats, 4 tokens, ppl [0-9.]+\]\nw1 ")
+        chars, _, _ = self.train("chars", "--unit", "char", "--min-count", "65")  # without 4 and 8
+        self.assertIn('"8", char 4', run("generate", chars, "--prompt", "w1 8", "--threads", "1")[2])
 
 
 class TalkTest(ProgramTest):
@@ -131,6 +134,8 @@ class TalkTest(ProgramTest):
             self.assertEqual((code, err), (0, ""))
             for line in out.splitlines():
                 self.assertLessEqual(len(line), 110, verb + ": " + line)
+            self.assertNotIn("unroll VERB --help", out, "a verb's help refers to itself")
+        self.assertRegex(run("generate", "--help")[1], r"--length INT\W100\W")
         out = run("train", "--help")[1]
         for word in ("--hidden", "--logits-memory", "default 200", "lstm", "--resume", "--recipe"):
             self.assertIn(word, out)
@@ -158,6 +163,23 @@ class TalkTest(ProgramTest):
         code, out, err = run("info", path)
         self.assertEqual(code, 0, err)
         self.assertIn("first validation", out)
+
+    def test_waiting_threads_spin_for_a_short_time_unless_told_otherwise(self):
+        unset = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+        for chosen, expected in ({}, b"GOMP_SPINCOUNT=1000"), ({"GOMP_SPINCOUNT": "7"}, b"GOMP_SPINCOUNT=7"), (
+                {"OMP_WAIT_POLICY": "active"}, None):
+            # It waits for its text, so that it can be looked at.
+            process = start("train", "--train", "-", "--valid", "-", "--out", self.path("spin"), stdin=subprocess.PIPE,
+                            env={**unset, **chosen})
+            end = time.monotonic() + 60
+            while not os.path.exists(self.path("spin")) and time.monotonic() < end:
+                time.sleep(0.01)
+            with open("/proc/%d/environ" % process.pid, "rb") as f:
+                variables = f.read().split(b"\0")
+            process.communicate(b"")
+            self.assertEqual([v for v in variables if v.startswith(b"GOMP")], [expected] if expected else [])
+            self.assertEqual(process.returncode, 3)
+            self.assertFalse(os.path.exists(self.path("spin")))
 
     def test_results_and_progress_have_their_streams(self):
         _, out, err = self.train("streams", "--log-every", "5")

@@ -14,6 +14,11 @@ void may_switch() {
 void check_visible(const void* p, size_t bytes, const char* what, Site site) {
   const Extent e = extent_of(p);
   const char* from = static_cast<const char*>(p);
+  const Block* ended = e.data ? nullptr : ended_owner(p);
+  if (ended)
+    fail("exited-block", "exited-block: " + text_of(*current) + ": " + what + " at " +
+                             text_of(site) + " in the shared memory of block " +
+                             std::to_string(ended->number) + ", which has ended");
   if (!e.data || from + bytes > e.data + e.bytes)
     fail("out-of-bounds", "out-of-bounds: " + text_of(*current) + ": " + what + " at " +
                               text_of(site) + " of " + std::to_string(bytes) +
@@ -27,6 +32,14 @@ void do_copy(const AsyncCopy& c) {
 }
 
 }  // namespace
+
+void check_own(const void* p, const char* what, Site site) {
+  const Block* owner = current->block->cluster ? extent_of(p).owner : nullptr;
+  if (owner && owner != current->block)
+    fail("cluster-map", "cluster-map: " + text_of(*current) + ": " + what + " at " + text_of(site) +
+                            " reaches only its own block's shared memory, not block " +
+                            std::to_string(owner->number) + "'s");
+}
 
 void fail_aligned(const void* p, int bytes, Site site) {
   fail("misaligned", "misaligned: " + (current ? text_of(*current) : std::string("the host")) +
@@ -127,13 +140,14 @@ void fence(Site site) {
 void async_copy16(void* dst, const void* src, int bytes, Site site) {
   check_aligned(dst, 16, site);
   check_aligned(src, 16, site);
-  if (!in_shared_arena(dst))
+  if (!in_shared_arena(dst) || in_shared_arena(src))
     fail("out-of-bounds", "out-of-bounds: cp_async16 at " + text_of(site) +
-                              ": the destination is not in shared memory");
+                              " copies from device memory to shared memory only");
   if (bytes < 0 || bytes > 16)
     fail("out-of-bounds", "out-of-bounds: cp_async16 at " + text_of(site) + " of " +
                               std::to_string(bytes) + " bytes; at most 16");
   check_visible(dst, 16, "cp_async16 destination", site);
+  check_own(dst, "cp_async16", site);
   if (bytes) {
     check_visible(src, size_t(bytes), "cp_async16 source", site);
     race_access(src, size_t(bytes), Access::read, {nullptr, site});

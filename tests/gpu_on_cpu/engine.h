@@ -43,7 +43,7 @@ class Finding : public std::runtime_error {
   Finding(std::string kind, const std::string& text)
       : std::runtime_error(text), kind_(std::move(kind)) {}
   // race(write-read), uninitialised, out-of-bounds, barrier-divergence, exited-threads, warp-mask,
-  // deadlock, livelock, limit, early-start, ...
+  // deadlock, livelock, limit, early-start, cluster-map, cluster-start, exited-block, ...
   const std::string& kind() const { return kind_; }
 
  private:
@@ -107,6 +107,7 @@ struct Grid {
   size_t shared_bytes = 0;
   bool cooperative = false;
   bool early_start = false;  // may begin before the grid ahead of it in `stream` has ended
+  unsigned cluster = 1;      // blocks, neighbours along x, that run at the same time
   const void* stream = nullptr;
   const void* kernel = nullptr;     // its entry, for the name in reports
   const void* arguments = nullptr;  // host memory that its threads may read
@@ -115,10 +116,12 @@ struct Grid {
 };
 
 // Throws Finding("limit") if an H200 would refuse the launch: threads, shared memory, grid size,
-// argument bytes, co-resident blocks of a cooperative grid.
+// argument bytes, clusters, co-resident blocks of a cooperative grid.
 void check_limits(const Grid& grid);
 // Blocks of this shape that one multiprocessor holds at once (registers are not counted).
 int blocks_per_sm(int threads, size_t shared_bytes);
+// Clusters of such blocks that the device holds at once.
+int resident_clusters(int threads, size_t shared_bytes, unsigned cluster);
 size_t shared_bytes_per_block();
 inline constexpr int kMultiprocessors = 132;
 

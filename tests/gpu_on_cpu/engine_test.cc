@@ -76,6 +76,59 @@ TEST(GridBarrier, EveryStepSeesAllBlocks) {
   for (uint32_t seen : out.values()) EXPECT_EQ(seen, uint32_t(blocks * steps));
 }
 
+TEST(Clusters, BlocksAddUpWhatTheOthersHave) {
+  constexpr int blocks = 16, n = 52, rounds = 2;
+  std::vector<float> x(size_t(rounds * blocks * n));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = float(i % 23) - 7;
+  DeviceArray<float> in(x);
+  for (const int cluster : {1, 2, 4, 8})
+    for (const bool cooperative : {false, true}) {
+      DeviceArray<float> out(x.size());
+      launch_cluster_sums(in.data(), out.data(), n, cluster, rounds, cooperative);
+      const std::vector<float> y = out.values();
+      for (int i = 0; i < int(y.size()); ++i) {
+        const int round = i / (blocks * n), block = i / n % blocks, first = block - block % cluster;
+        float sum = float(block % cluster);
+        for (int r = 0; r < cluster; ++r)
+          sum += float(round + r + 1) * x[size_t((round * blocks + first + r) * n + i % n)];
+        ASSERT_EQ(y[size_t(i)], sum) << "cluster of " << cluster << ", number " << i;
+      }
+    }
+}
+TEST(Clusters, BlocksWaitForEachOther) {
+  constexpr int blocks = 24;
+  for (const int cluster : {1, 2, 8}) {
+    DeviceArray<float> out(blocks);
+    launch_cluster_ring(out.data(), blocks, cluster);
+    const std::vector<float> y = out.values();
+    for (int b = 0; b < blocks; ++b)
+      EXPECT_EQ(y[size_t(b)], (b % cluster ? y[size_t(b - 1)] : 0) + float(b));
+  }
+}
+TEST(Clusters, BarrierPassesOnWhatTheOthersWrote) {
+  constexpr int blocks = 12;
+  for (const int cluster : {1, 2, 4}) {
+    DeviceArray<float> x(blocks), out(blocks * 40);
+    DeviceArray<uint32_t> told(1, 0u);
+    launch_cluster_relay(x.data(), told.data(), out.data(), blocks, cluster);
+    for (const float sum : out.values()) EXPECT_EQ(sum, blocks * (blocks + 1) / 2);
+  }
+}
+TEST(Clusters, AsManyAsTheDeviceHolds) {
+  // One block on a multiprocessor, in processing clusters of 16 and 18 of them.
+  EXPECT_EQ(resident_clusters_of(256, 200 * 1024, 1), 132);
+  EXPECT_EQ(resident_clusters_of(256, 200 * 1024, 2), 66);
+  EXPECT_EQ(resident_clusters_of(256, 200 * 1024, 4), 32);
+  EXPECT_EQ(resident_clusters_of(256, 200 * 1024, 8), 16);
+  EXPECT_EQ(resident_clusters_of(256, 100 * 1024, 4), 66);
+  EXPECT_EQ(resident_clusters_of(256, 0, 16), 0);
+  EXPECT_EQ(kind_of([] { launch_empty(128, 32, 200 * 1024, true, 8); }), "");
+  EXPECT_EQ(kind_of([] { launch_empty(136, 32, 200 * 1024, true, 8); }), "limit");
+  EXPECT_EQ(kind_of([] { launch_empty(136, 32, 200 * 1024, false, 8); }), "");
+  for (const unsigned refused : {0u, 3u, 16u})
+    EXPECT_EQ(kind_of([=] { launch_empty(16, 32, 0, false, refused); }), "limit") << refused;
+}
+
 std::vector<uint32_t> order_of_threads(uint64_t seed) {
   constexpr int blocks = 4, threads = 70;
   options().seed = seed;

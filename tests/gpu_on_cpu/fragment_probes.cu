@@ -1,4 +1,4 @@
-// Probes of ldmatrix and mma by one-hot inputs; see fragment_probes.h.
+// Probes of ldmatrix and mma by one-hot inputs, and of clusters; see fragment_probes.h.
 #include "tests/gpu_on_cpu/fragment_probes.h"
 
 #include "kernels/base/dtype.h"
@@ -77,6 +77,39 @@ GPU_KERNEL void accumulator_kernel(float* out) {
   for (int i = 0; i < 4; ++i) out[lane * 4 + i] = d[i] + e[i];
 }
 
+GPU_KERNEL void cluster_kernel(uint32_t* out) {
+  GPU_SHARED(number, uint32_t);
+  GPU_DYN_SHARED(raw);
+  uint32_t* copies = gpu::carve<uint32_t>(raw, 3);
+  uint32_t* sums = gpu::carve<uint32_t>(raw, kClusterSize);
+  uint32_t* words = gpu::carve<uint32_t>(raw, kClusterSize);
+  uint32_t* pairs = gpu::carve<uint32_t>(raw, 2 * kClusterSize);
+  const uint32_t me = blockIdx.y * gridDim.x + blockIdx.x;
+  const int r = int(threadIdx.x), rank = gpu::cluster_rank();  // a thread for each rank
+  if (r == 0) number = copies[2] = me;
+  sums[r] = 1000;
+  gpu::cluster_sync();
+  gpu::store_vec(gpu::cluster_map(pairs, r) + 2 * rank, gpu::Vec<uint32_t, 2>{{me, me + 1}});
+  gpu::store_relaxed(gpu::cluster_map(words, r) + rank, me);
+  gpu::atomic_add(gpu::cluster_map(sums + rank, r), me);
+  gpu::cluster_sync();
+  uint32_t* to = out + (me * kClusterSize + uint32_t(r)) * kClusterWays;
+  to[0] = *gpu::cluster_map(&number, r);
+  to[1] = gpu::cluster_map(copies, r)[2];
+  to[2] = pairs[2 * r] + pairs[2 * r + 1];
+  to[3] = words[r];
+  to[4] = sums[r];
+  gpu::cluster_sync();
+}
+gpu::Launch cluster_launch() {
+  gpu::Launch shape{.grid = dim3(kClusterBlocks / 2, 2), .block = kClusterSize};
+  shape.shared_bytes = gpu::carve_bytes<uint32_t>(3) +
+                       2 * gpu::carve_bytes<uint32_t>(kClusterSize) +
+                       gpu::carve_bytes<uint32_t>(2 * kClusterSize);
+  shape.cluster = kClusterSize;
+  return shape;
+}
+
 }  // namespace
 
 void probe_ldmatrix(uint32_t* out, CUstream_st* stream) {
@@ -91,5 +124,9 @@ void probe_mma_tf32(float* out, CUstream_st* stream) {
 void probe_accumulator(float* out, CUstream_st* stream) {
   gpu::launch(accumulator_kernel, gpu::Launch{.block = 32}, stream, out);
 }
+void probe_clusters(uint32_t* out, CUstream_st* stream) {
+  gpu::launch(cluster_kernel, cluster_launch(), stream, out);
+}
+bool has_clusters() { return gpu::resident_clusters(cluster_kernel, cluster_launch()) > 0; }
 
 }  // namespace unroll

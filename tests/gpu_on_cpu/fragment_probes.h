@@ -1,5 +1,6 @@
 // Which lane and register holds which element of each ldmatrix and mma form, found by one-hot
-// inputs. The same source runs on a GPU and on the engine.
+// inputs; and which block has which place in a cluster. The same source runs on a GPU and on the
+// engine.
 #pragma once
 
 #include <cstdint>
@@ -24,5 +25,12 @@ void probe_mma_bf16(float* out, CUstream_st* stream);  // [kBf16Slots, 128]
 void probe_mma_tf32(float* out, CUstream_st* stream);  // [kTf32Slots, 128]
 // Twice the accumulator the product starts from: out[d] = 3 (d + 1) with an operand of zero.
 void probe_accumulator(float* out, CUstream_st* stream);  // [128]
+
+// 16 x 2 blocks, numbered along x first, in clusters of 4. Of each block and each rank in turn, the
+// block that has this rank in its cluster, as seen in static and in dynamic shared memory there, and
+// as that block has left it here in vectors, words and by an atomic addition.
+inline constexpr int kClusterBlocks = 32, kClusterSize = 4, kClusterWays = 5;
+void probe_clusters(uint32_t* out, CUstream_st* stream);  // [32,4,5]
+bool has_clusters();
 
 }  // namespace unroll

@@ -23,7 +23,7 @@ std::vector<T> probe(size_t n, void (*launch)(T*, CUstream_st*)) {
   T* device = nullptr;
   T* pinned = nullptr;
   cudaStream_t stream = nullptr;
-  EXPECT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  EXPECT_EQ(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0), cudaSuccess);
   EXPECT_EQ(cudaMalloc(&device, n * sizeof(T)), cudaSuccess);
   EXPECT_EQ(cudaMallocHost(&pinned, n * sizeof(T)), cudaSuccess);
   launch(device, stream);
@@ -141,7 +141,21 @@ TEST_F(Fragments, MmaAddsToItsAccumulator) {
   for (int i = 0; i < kAccumulatorSlots; ++i) EXPECT_EQ(got[size_t(i)], float(3 * (i + 1)));
 }
 
-// The record of a GPU: all numbers of the four probes in order.
+// CUDA programming guide: a cluster's blocks are neighbours along x, ranked in their order.
+TEST_F(Fragments, ClustersAreNeighboursAlongX) {
+  if (!has_clusters()) GTEST_SKIP() << "the device or this build has no clusters";
+  const std::vector<uint32_t> got =
+      probe<uint32_t>(kClusterBlocks * kClusterSize * kClusterWays, probe_clusters);
+  std::vector<uint32_t> expected;
+  for (uint32_t block = 0; block < kClusterBlocks; ++block)
+    for (uint32_t r = 0; r < kClusterSize; ++r) {
+      const uint32_t other = block / kClusterSize * kClusterSize + r;
+      expected.insert(expected.end(), {other, other, 2 * other + 1, other, 1000 + other});
+    }
+  EXPECT_EQ(first_difference(got, expected, kClusterWays), "");
+}
+
+// The record of a GPU: all numbers of the fragments' probes in order.
 std::vector<double> all_numbers() {
   std::vector<double> all;
   for (uint32_t v : probe<uint32_t>(kLdmatrixNumbers, probe_ldmatrix)) all.push_back(v);

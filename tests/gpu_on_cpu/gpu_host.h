@@ -59,6 +59,7 @@ void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&.
   grid.shared_bytes = shape.shared_bytes;
   grid.cooperative = shape.cooperative;
   grid.early_start = shape.early_start;
+  grid.cluster = shape.cluster;
   grid.stream = stream;
   grid.kernel = reinterpret_cast<const void*>(kernel);
   grid.arguments = call.get();
@@ -72,6 +73,12 @@ void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&.
 template <class... P>
 int blocks_per_sm(void (*)(P...), int threads, size_t shared_bytes) {
   return sim::blocks_per_sm(threads, shared_bytes);
+}
+
+template <class K>
+int resident_clusters(K, const Launch& shape) {
+  return sim::resident_clusters(int(shape.block.x * shape.block.y * shape.block.z),
+                                shape.shared_bytes, shape.cluster);
 }
 
 inline size_t shared_bytes_per_block() { return sim::shared_bytes_per_block(); }
@@ -90,6 +97,12 @@ GPU_DEVICE void sync_warp(uint32_t mask = kFullMask, Site site = Site::here()) {
   sim::warp_barrier(mask, site);
 }
 GPU_DEVICE void grid_sync(Site site = Site::here()) { sim::grid_barrier(site); }
+GPU_DEVICE int cluster_rank() { return sim::cluster_rank(); }
+GPU_DEVICE void cluster_sync(Site site = Site::here()) { sim::cluster_barrier(site); }
+template <class T>
+GPU_DEVICE T* cluster_map(T* own, int rank, Site site = Site::here()) {
+  return static_cast<T*>(sim::cluster_map(own, rank, site));
+}
 GPU_DEVICE void wait_for_previous(Site site = Site::here()) { sim::wait_for_previous(site); }
 GPU_DEVICE void let_next_start() {}
 

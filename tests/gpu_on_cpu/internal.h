@@ -3,7 +3,8 @@
 //   sync.cc       barriers, warp operations
 //   access.cc     atomics, relaxed and polling loads, cp.async
 //   tensor.cc     ldmatrix, mma
-//   memory.cc     device and shared memory, guards
+//   memory.cc     device memory, guards
+//   shared.cc     shared memory of a block and of its cluster
 //   race.cc       races, bytes that were never written
 //   order.cc      what happens before what
 //   report.cc     findings, source lines
@@ -27,7 +28,15 @@ struct Block;
 struct Knowledge;
 
 // What a thread that is not ready waits for.
-enum class Wait : uint8_t { nothing, block_barrier, warp_operation, grid_barrier, poll, ended };
+enum class Wait : uint8_t {
+  nothing,
+  block_barrier,
+  warp_operation,
+  cluster_barrier,
+  grid_barrier,
+  poll,
+  ended
+};
 
 struct AsyncCopy {
   char* dst;
@@ -81,6 +90,21 @@ struct SharedObject {
   size_t reserved;  // with the gap
 };
 
+// Blocks that run at the same time and reach each other's shared memory; only in a launch with
+// clusters of more than one.
+struct Cluster {
+  std::vector<Block*> blocks;  // by rank
+  uint32_t arrived = 0;        // threads at its barrier
+  uint32_t ended = 0;          // blocks
+  Site barrier_site;
+};
+
+// The last access that a thread of another block made to a block's shared memory.
+struct RemoteAccess {
+  uint32_t thread, epoch, clock;
+  uint32_t where;  // 0: none, or one that is ordered before the end of the block
+};
+
 struct Block {
   dim3 index;
   uint32_t number = 0;
@@ -91,6 +115,11 @@ struct Block {
   uint32_t ready_warps = 0;
   uint32_t arrived = 0, ended = 0;  // at the barrier; for good
   Site barrier_site;
+  std::shared_ptr<Cluster> cluster;  // null outside clusters
+  uint32_t rank = 0;                 // in it
+  uint32_t cluster_arrived = 0;      // of its threads, at the cluster's barrier
+  bool over = false;                 // no thread is left; a cluster's blocks leave together
+  std::vector<RemoteAccess> remote;  // race build; by rank and thread
   std::vector<SharedObject> shared;
   size_t static_bytes = 0;
   SharedObject dynamic{};
@@ -158,23 +187,38 @@ void install_sanitizer_callbacks();
 inline constexpr size_t kGap = 256;
 bool in_arena(const void* p);
 bool in_shared_arena(const void* p);
-void release_shared(Block& block);  // checks the gaps
 void check_device_gaps();
+char* take_shared(size_t reserved);
+void give_shared(char* data, size_t reserved);
+inline size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+// Poison that AddressSanitizer reports, and poison that may be read.
+void guard(const void* p, size_t bytes);
+void unguard(void* p, size_t bytes);
+bool untouched(const char* p, size_t bytes);                // whether it is all poison
 void copy_bytes(void* dst, const void* src, size_t bytes);  // never intercepted
 void fill_bytes(void* dst, int byte, size_t bytes);
-// The live object or buffer around p as the current thread may see it; data == nullptr if none.
-struct Extent {
-  const char* data = nullptr;
-  size_t bytes = 0;
-};
-Extent extent_of(const void* p);
 void* reserve_shadow(size_t bytes);
 char* arena_base();
 size_t arena_bytes();
 void forget_shadow(const void* p, size_t bytes);
 
+// --- shared.cc
+void release_shared(Block& block);  // checks the gaps
+void close_shared(Block& block);    // of a block that has ended while its cluster goes on
+// The live object or buffer around p as the current thread may see it; data == nullptr if none.
+struct Extent {
+  const char* data = nullptr;
+  size_t bytes = 0;
+  Block* owner = nullptr;  // of shared memory
+};
+Extent extent_of(const void* p);
+// The block of the current cluster that had p in its shared memory and has ended, or null.
+const Block* ended_owner(const void* p);
+
 // --- access.cc
 void finish_copies(Thread& t, int groups_left);
+// Fails where p is in the shared memory of another block.
+void check_own(const void* p, const char* what, Site site);
 
 // --- race.cc, order.cc; all return at once unless this is the race build
 struct Code {  // where an access is made: an address in the program, or a site
@@ -190,6 +234,9 @@ void race_read_outside(const void* p, size_t bytes);
 void race_grid_begins();
 void race_block_begins(Block& block);
 void race_block_barrier(Block& block);
+void race_cluster_barrier(Cluster& cluster);
+void race_thread_ends(const Thread& t);  // what others did to its block's memory
+void race_block_ends();
 void race_warp_barrier(Block& block, Warp& warp, uint32_t mask, uint32_t warp_number);
 void race_grid_barrier();
 void race_fence();

@@ -11,6 +11,10 @@ constexpr unsigned kThreadsPerBlock = 1024, kThreadsPerSm = 2048, kBlocksPerSm =
 constexpr size_t kSharedPerBlock = 227 * 1024, kSharedPerSm = 228 * 1024;
 constexpr size_t kSharedReserved = 1024;  // by the system, for every block
 constexpr size_t kArgumentBytes = 32764;
+constexpr unsigned kMaxCluster = 8;  // blocks, without asking for what only some devices have
+// The multiprocessors that clusters cannot span more than one of: those of an H200's processing
+// clusters.
+constexpr int kGroupsOfSms[] = {16, 16, 16, 16, 16, 16, 18, 18};
 
 }  // namespace
 
@@ -21,6 +25,18 @@ int blocks_per_sm(int threads, size_t shared_bytes) {
   const unsigned rounded = (unsigned(threads) + 31) / 32 * 32;
   return int(std::min({size_t(kBlocksPerSm), size_t(kThreadsPerSm / rounded),
                        kSharedPerSm / (shared_bytes + kSharedReserved)}));
+}
+
+int resident_clusters(int threads, size_t shared_bytes, unsigned cluster) {
+  if (cluster < 1 || cluster > kMaxCluster) return 0;
+  int clusters = 0;
+  for (int sms : kGroupsOfSms)
+    clusters += sms * blocks_per_sm(threads, shared_bytes) / int(cluster);
+  return clusters;
+}
+
+static uint64_t resident_blocks(int threads, size_t shared_bytes, unsigned cluster) {
+  return uint64_t(resident_clusters(threads, shared_bytes, cluster)) * cluster;
 }
 
 void check_limits(const Grid& g) {
@@ -41,11 +57,15 @@ void check_limits(const Grid& g) {
   if (g.argument_bytes > kArgumentBytes)
     refuse(std::to_string(g.argument_bytes) + " bytes of arguments; a device takes " +
            std::to_string(kArgumentBytes));
-  const uint64_t fit = uint64_t(blocks_per_sm(int(threads), g.shared_bytes)) * kMultiprocessors;
+  if (g.cluster < 1 || g.cluster > kMaxCluster || g.grid.x % g.cluster != 0)
+    refuse("clusters of " + std::to_string(g.cluster) + "; a cluster has at most " +
+           std::to_string(kMaxCluster) + " blocks, and divides those in x");
+  const uint64_t fit = resident_blocks(int(threads), g.shared_bytes, g.cluster);
   if (g.cooperative && blocks > fit)
     refuse("a cooperative grid must fit on the device at once, and " +
            std::to_string(kMultiprocessors) + " multiprocessors hold " + std::to_string(fit) +
-           " of these blocks");
+           " of these blocks" +
+           (g.cluster > 1 ? " in clusters of " + std::to_string(g.cluster) : std::string()));
 }
 
 // Static shared memory is known once a block has run its declarations.
@@ -61,7 +81,7 @@ void check_shared_bytes(const Block& b, Site site) {
                       " bytes of static and dynamic shared memory at " + text_of(site) +
                       "; a block has " + std::to_string(kSharedPerBlock));
   if (run->grid->cooperative &&
-      run->blocks > uint64_t(blocks_per_sm(int(run->threads_per_block), all)) * kMultiprocessors)
+      run->blocks > resident_blocks(int(run->threads_per_block), all, run->grid->cluster))
     fail("limit", "limit: with " + std::to_string(all) + " bytes of shared memory per block (" +
                       text_of(site) + ") the cooperative grid does not fit on the device at once");
 }

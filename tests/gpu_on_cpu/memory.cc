@@ -1,4 +1,5 @@
-// Device and shared memory: one arena, poison, guarded gaps, a table of live buffers.
+// Device memory: one arena, with the room for shared memory, poison, guarded gaps, a table of live
+// buffers.
 #include <sys/mman.h>
 
 #include <map>
@@ -11,14 +12,11 @@
 
 namespace unroll::gpu_on_cpu {
 
-void check_shared_bytes(const Block& b, Site site);  // limits.cc
-
 namespace {
 
 constexpr int kPoison = 0xff;  // NaN as float and bf16, -1 as an integer
 constexpr size_t kDeviceBytes = size_t(8) << 30, kSharedBytes = size_t(1) << 30;
 constexpr size_t kLargeBytes = 1 << 20;
-constexpr size_t kMaxPieces = 64;  // of dynamic shared memory
 constexpr unsigned char kPoisonByte = kPoison;
 
 struct Freed {
@@ -44,24 +42,6 @@ Memory& memory() {
     return made;
   }();
   return *m;
-}
-
-size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-void guard(const void* p, size_t bytes) {
-  fill_bytes(const_cast<void*>(p), kPoison, bytes);
-  if (asan_build()) __asan_poison_memory_region(p, bytes);
-}
-void open(void* p, size_t bytes) {
-  if (asan_build()) __asan_unpoison_memory_region(p, bytes);
-  fill_bytes(p, kPoison, bytes);
-}
-// The engine is not instrumented, so it may look at guarded bytes.
-bool untouched(const char* p, size_t bytes) {
-  const volatile unsigned char* c = reinterpret_cast<const volatile unsigned char*>(p);
-  for (size_t i = 0; i < bytes; ++i)
-    if (c[i] != kPoisonByte) return false;
-  return true;
 }
 
 void check_gaps(const char* data, size_t bytes) {
@@ -92,6 +72,22 @@ char* take_device(size_t reserved) {
 }
 
 }  // namespace
+
+void guard(const void* p, size_t bytes) {
+  fill_bytes(const_cast<void*>(p), kPoison, bytes);
+  if (asan_build()) __asan_poison_memory_region(p, bytes);
+}
+void unguard(void* p, size_t bytes) {
+  if (asan_build()) __asan_unpoison_memory_region(p, bytes);
+  fill_bytes(p, kPoison, bytes);
+}
+// The engine is not instrumented, so it may look at guarded bytes.
+bool untouched(const char* p, size_t bytes) {
+  const volatile unsigned char* c = reinterpret_cast<const volatile unsigned char*>(p);
+  for (size_t i = 0; i < bytes; ++i)
+    if (c[i] != kPoisonByte) return false;
+  return true;
+}
 
 void* reserve_shadow(size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -144,7 +140,7 @@ void* allocate_device(size_t bytes) {
   if (!base) return nullptr;
   char* data = base + kGap;
   guard(base, kGap);
-  open(data, bytes);
+  unguard(data, bytes);
   guard(data + bytes, reserved - kGap - bytes);
   m.buffers[data] = bytes;
   return data;
@@ -192,115 +188,23 @@ std::vector<DeviceBuffer> live_device_buffers() {
   return all;
 }
 
+char* take_shared(size_t reserved) {
+  Memory& m = memory();
+  std::vector<char*>& free = m.shared_free[reserved];
+  if (!free.empty()) {
+    char* data = free.back();
+    free.pop_back();
+    return data;
+  }
+  if (m.shared_next + reserved > m.base + kDeviceBytes + kSharedBytes)
+    fail("limit", "limit: the blocks that run at a time have more shared memory than 1 GB");
+  m.shared_next += reserved;
+  return m.shared_next - reserved;
+}
+void give_shared(char* data, size_t reserved) { memory().shared_free[reserved].push_back(data); }
+
 void check_device_gaps() {
   for (auto& [data, bytes] : memory().buffers) check_gaps(data, bytes);
-}
-
-// --- shared memory ----------------------------------------------------------------------------
-
-static SharedObject make_shared(size_t bytes, const void* tag, const char* name, Site site) {
-  Memory& m = memory();
-  const size_t reserved = round_up(bytes, 256) + kGap;
-  std::vector<char*>& free = m.shared_free[reserved];
-  char* data = nullptr;
-  if (!free.empty()) {
-    data = free.back();
-    free.pop_back();
-  } else {
-    if (m.shared_next + reserved > m.base + kDeviceBytes + kSharedBytes)
-      fail("limit", "limit: the blocks that run at a time have more shared memory than 1 GB");
-    data = m.shared_next;
-    m.shared_next += reserved;
-  }
-  open(data, bytes);
-  guard(data + bytes, reserved - bytes);
-  return {data, bytes, tag, name, site, reserved};
-}
-
-void* shared_object(const void* tag, size_t bytes, const char* name, Site site) {
-  Block& b = this_block();
-  for (const SharedObject& s : b.shared)
-    if (s.tag == tag) return s.data;
-  b.shared.push_back(make_shared(bytes, tag, name, site));
-  b.static_bytes += round_up(bytes, 16);
-  check_shared_bytes(b, site);
-  return b.shared.back().data;
-}
-
-unsigned char* dynamic_shared() {
-  Block& b = this_block();
-  if (!b.dynamic.data) {
-    const size_t bytes = run->grid->shared_bytes;
-    b.dynamic = make_shared(bytes + kMaxPieces * kGap, nullptr, "dynamic shared memory", {});
-    // Until it is carved, the bytes asked for are one object.
-    guard(b.dynamic.data + bytes, b.dynamic.bytes - bytes);
-    b.shared.push_back({b.dynamic.data, bytes, &b, "dynamic shared memory", {}, 0});
-  }
-  return reinterpret_cast<unsigned char*>(b.dynamic.data);
-}
-
-void* carve_piece(unsigned char*& raw, size_t bytes, Site site) {
-  Block& b = this_block();
-  char* at = reinterpret_cast<char*>(raw);
-  const size_t offset = size_t(at - b.dynamic.data), taken = round_up(bytes, 16);
-  raw += taken + kGap;
-  for (const SharedObject& s : b.shared)
-    if (s.data == at && s.tag != &b) {
-      if (s.bytes == bytes) return at;
-      fail("out-of-bounds", "out-of-bounds: " + text_of(*current) + " carves " +
-                                std::to_string(bytes) + " bytes at " + text_of(site) +
-                                " where another thread of its block carved " +
-                                std::to_string(s.bytes) + " at " + text_of(s.site));
-    }
-  if (!b.dynamic.data || offset != b.carve_end)
-    fail("out-of-bounds", "out-of-bounds: " + text_of(*current) + " carves at " + text_of(site) +
-                              " from a pointer that is not the end of the last piece");
-  if (b.carved_bytes + taken > run->grid->shared_bytes)
-    fail("limit", "limit: " + text_of(*current) + " carves " +
-                      std::to_string(b.carved_bytes + taken) +
-                      " bytes of dynamic shared memory at " + text_of(site) +
-                      ", the launch asked for " + std::to_string(run->grid->shared_bytes));
-  if (b.shared.size() > kMaxPieces) fail("limit", "limit: more than 64 pieces of shared memory");
-  if (b.carve_end == 0) {
-    std::erase_if(b.shared, [&](const SharedObject& s) { return s.tag == &b; });
-    guard(b.dynamic.data, b.dynamic.bytes);
-  }
-  b.carved_bytes += taken;
-  b.carve_end += taken + kGap;
-  open(at, bytes);
-  b.shared.push_back({at, bytes, at, "a piece of dynamic shared memory", site, 0});
-  return at;
-}
-
-void release_shared(Block& b) {
-  Memory& m = memory();
-  const SharedObject* broken = nullptr;
-  for (const SharedObject& s : b.shared) {
-    if (!untouched(s.data + s.bytes, kGap)) broken = &s;
-    if (s.reserved) m.shared_free[s.reserved].push_back(s.data);
-  }
-  if (b.dynamic.data) m.shared_free[b.dynamic.reserved].push_back(b.dynamic.data);
-  Finding finding("out-of-bounds", "");
-  if (broken)
-    finding =
-        Finding("out-of-bounds", "out-of-bounds: in block " + text_of(b.index) +
-                                     " the guarded gap behind " + broken->name + " (declared at " +
-                                     text_of(broken->site) + ") was written");
-  b.shared.clear();
-  b.dynamic = {};
-  if (broken) throw finding;
-}
-
-Extent extent_of(const void* p) {
-  const char* at = static_cast<const char*>(p);
-  if (in_shared_arena(p)) {
-    if (current)
-      for (const SharedObject& s : current->block->shared)
-        if (at >= s.data && at < s.data + s.bytes) return {s.data, s.bytes};
-    return {};
-  }
-  const DeviceBuffer b = find_device_buffer(p);
-  return {b.data, b.bytes};
 }
 
 static void check_outside(const void* p, size_t bytes, const char* what) {

@@ -20,8 +20,8 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TABLE = HERE / "mutations.txt"
-KINDS = ("sync_threads", "sync_warp", "grid_sync", "fence", "cp_async_wait", "wait_for_previous", "store_release",
-         "load_acquire", "red_release_add")
+KINDS = ("sync_threads", "sync_warp", "grid_sync", "cluster_sync", "fence", "cp_async_wait", "wait_for_previous",
+         "store_release", "load_acquire", "red_release_add")
 ORDERS = ("ascend", "randwarp")
 # A device function, up to its name.
 HEADER = re.compile(r"\bGPU_(?:KERNEL_BOUNDS\s*\((?:[^()]|\([^()]*\))*\)|KERNEL\b|DEVICE\b|HD\b)[^;{}()]*?(\w+)\s*\(")

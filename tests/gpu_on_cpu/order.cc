@@ -5,6 +5,7 @@
 //   - the thread itself made it;
 //   - its block is the same and has passed a barrier since;
 //   - its warp is the same and a sync_warp of both lanes lies between;
+//   - its cluster is the same and has passed a cluster_sync since;
 //   - the grid has passed a grid_sync since;
 //   - a chain of release and acquire leads from its thread, or from its block after a barrier,
 //   here.
@@ -73,6 +74,13 @@ bool is_ordered(uint32_t thread, uint32_t epoch, uint32_t clock) {
   return t.known && t.known->covers(block, epoch, thread, clock);
 }
 
+bool has_heard_of(uint32_t block) {
+  const std::vector<uint32_t>& floor = order().floor;
+  if (block < floor.size() && floor[block] > 0) return true;
+  const auto& known = current->known;
+  return known && block < known->blocks.size() && known->blocks[block] > 0;
+}
+
 void forget_order() {
   order().floor.clear();
   order().locations.clear();
@@ -112,6 +120,20 @@ void race_grid_barrier() {
   std::vector<uint32_t>& floor = order().floor;
   floor.resize(size_t(run->blocks));
   for (auto& b : run->resident) floor[b->number] = ++b->epoch;
+}
+void race_cluster_barrier(Cluster& c) {
+  if (!race_build()) return;
+  const auto all = std::make_shared<Knowledge>();
+  const Knowledge* last = nullptr;
+  for (Block* b : c.blocks) {
+    for (const Thread& t : b->threads) {
+      if (t.known && t.known.get() != last) all->join(*t.known);
+      last = t.known.get();
+    }
+  }
+  for (Block* b : c.blocks) all->raise_block(b->number, ++b->epoch);
+  for (Block* b : c.blocks)
+    for (Thread& t : b->threads) t.known = all;
 }
 void race_fence() {
   if (!race_build()) return;

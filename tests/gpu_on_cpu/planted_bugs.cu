@@ -332,6 +332,16 @@ bool missing_sync_warp(bool planted);
 bool not_cooperative(bool planted);
 bool early_read(bool planted);
 bool never_waits(bool planted);
+// Defined in planted_cluster_bugs.cu.
+bool cluster_no_start(bool planted);
+bool cluster_no_barrier(bool planted);
+bool cluster_exited(bool planted);
+bool cluster_wrong_rank(bool planted);
+bool cluster_wrong_pointer(bool planted);
+bool cluster_divergent(bool planted);
+bool cluster_two_kinds(bool planted);
+bool cluster_left(bool planted);
+bool cluster_is_no_grid(bool planted);
 
 const PlantedBug kPlantedBugs[] = {
     {"missing_sync_in_reduce", missing_sync_in_reduce, "wrong", "", "uninitialised"},
@@ -360,6 +370,15 @@ const PlantedBug kPlantedBugs[] = {
     {"not_cooperative", not_cooperative, "launch", "", "launch"},
     {"early_read", early_read, "missed", "", "early-start"},
     {"never_waits", never_waits, "early-start", "", "early-start"},
+    {"cluster_no_start", cluster_no_start, "missed", "", "cluster-start"},
+    {"cluster_no_barrier", cluster_no_barrier, "wrong", "", "uninitialised race(write-read)"},
+    {"cluster_exited", cluster_exited, "wrong", "asan", "exited-block"},
+    {"cluster_wrong_rank", cluster_wrong_rank, "cluster-map", "", "cluster-map"},
+    {"cluster_wrong_pointer", cluster_wrong_pointer, "cluster-map", "", "cluster-map"},
+    {"cluster_divergent", cluster_divergent, "barrier-divergence", "", "barrier-divergence"},
+    {"cluster_two_kinds", cluster_two_kinds, "barrier-divergence", "", "barrier-divergence"},
+    {"cluster_left", cluster_left, "exited-threads", "", "exited-threads"},
+    {"cluster_is_no_grid", cluster_is_no_grid, "wrong", "", "uninitialised race(write-read)"},
 };
 const int kPlantedBugCount = int(sizeof kPlantedBugs / sizeof kPlantedBugs[0]);
 

@@ -22,7 +22,8 @@ bool has_word(const std::string& words, const std::string& word) {
 // "<file>:<line>" for every line marked with the name.
 std::vector<std::string> planted_lines(const std::string& name) {
   std::vector<std::string> lines;
-  for (const std::string file : {"planted_bugs.cu", "planted_grid_bugs.cu"}) {
+  for (const std::string file :
+       {"planted_bugs.cu", "planted_grid_bugs.cu", "planted_cluster_bugs.cu"}) {
     std::ifstream in(UNROLL_SOURCE_ROOT "/tests/gpu_on_cpu/" + file);
     EXPECT_TRUE(in.good()) << file;
     int number = 0;

@@ -75,16 +75,34 @@ std::string text_of(const Stamp& s) {
 
 bool ordered(const Stamp& s) { return is_ordered(s.thread & ~kAtomic, s.epoch, s.clock); }
 
-enum Fault { kUninitialised, kWriteRead, kReadWrite, kWriteWrite, kCopying, kTooEarly };
+enum Fault {
+  kUninitialised,
+  kWriteRead,
+  kReadWrite,
+  kWriteWrite,
+  kCopying,
+  kTooEarly,
+  kNotBegun,
+  kMayHaveEnded
+};
 
 void report(Fault fault, const Stamp& now, const Stamp& before) {
   State& s = state();
   if (!s.reported.insert({fault, now.where, before.where}).second) return;
   static const char* const kNames[] = {"uninitialised",     "race(write-read)", "race(read-write)",
-                                       "race(write-write)", "async-copy",       "early-start"};
+                                       "race(write-write)", "async-copy",       "early-start",
+                                       "cluster-start",     "exited-block"};
   const std::string kind = kNames[fault];
   if (fault == kUninitialised)
     return note(kind, kind + ": " + text_of(now) + " reads bytes that were never written");
+  if (fault == kNotBegun)
+    return note(kind, kind + ": " + text_of(now) +
+                          " touches the shared memory of another block of its cluster, and no "
+                          "cluster_sync says that it has begun");
+  if (fault == kMayHaveEnded)
+    return note(kind, kind + ": " + text_of(now) +
+                          " touches the shared memory of another block of its cluster, and no "
+                          "cluster_sync lies between that and the end of the block");
   if (fault == kTooEarly)
     return note(kind, kind + ": " + text_of(now) +
                           (before.where ? " writes device memory"
@@ -138,8 +156,7 @@ void visit(Cell& c, const char* p, int bytes, uint8_t mask, Access kind, const S
 }
 
 // Stamps of an earlier launch say nothing; shared memory of an earlier block was not even written.
-void refresh(Cell& c, bool shared) {
-  const uint32_t generation = shared ? current->block->serial : state().launch;
+void refresh(Cell& c, bool shared, uint32_t generation) {
   if (c.generation == generation) return;
   c.generation = generation;
   c.write.where = c.read[0].where = c.read[1].where = 0;
@@ -158,30 +175,6 @@ void split(size_t offset) {
   word.split = 1;
 }
 
-template <class F>
-void for_cells(const char* p, size_t bytes, F f) {
-  State& s = state();
-  const bool shared = in_shared_arena(p);
-  size_t offset = size_t(p - arena_base());
-  const size_t end = offset + bytes;
-  while (offset < end) {
-    Cell& word = s.words[offset / 4];
-    refresh(word, shared);
-    const size_t in = offset % 4, n = std::min<size_t>(4 - in, end - offset);
-    if (n == 4 && !word.split) {
-      f(word, arena_base() + offset, 4, uint8_t(15));
-    } else {
-      if (!word.split) split(offset);
-      for (size_t i = 0; i < n; ++i) {
-        Cell& c = s.bytes[offset + i];
-        refresh(c, shared);
-        f(c, arena_base() + offset + i, 1, uint8_t(1));
-      }
-    }
-    offset += n;
-  }
-}
-
 bool inside(const char* p, size_t bytes) {
   State& s = state();
   Extent& e = s.last_extent;
@@ -190,6 +183,41 @@ bool inside(const char* p, size_t bytes) {
   e = extent_of(p);
   s.last_extent_block = current->block;
   return e.data && p + bytes <= e.data + e.bytes;
+}
+
+template <class F>
+void for_cells(const char* p, size_t bytes, F f) {
+  State& s = state();
+  const bool shared = in_shared_arena(p);
+  const Block* owner = shared && inside(p, 1) ? s.last_extent.owner : current->block;
+  const uint32_t generation = shared ? owner->serial : s.launch;
+  size_t offset = size_t(p - arena_base());
+  const size_t end = offset + bytes;
+  while (offset < end) {
+    Cell& word = s.words[offset / 4];
+    refresh(word, shared, generation);
+    const size_t in = offset % 4, n = std::min<size_t>(4 - in, end - offset);
+    if (n == 4 && !word.split) {
+      f(word, arena_base() + offset, 4, uint8_t(15));
+    } else {
+      if (!word.split) split(offset);
+      for (size_t i = 0; i < n; ++i) {
+        Cell& c = s.bytes[offset + i];
+        refresh(c, shared, generation);
+        f(c, arena_base() + offset + i, 1, uint8_t(1));
+      }
+    }
+    offset += n;
+  }
+}
+
+// An access to the shared memory of `owner`, another block of the cluster.
+void reach(Block& owner, const Stamp& now) {
+  if (!has_heard_of(owner.number)) report(kNotBegun, now, now);
+  const Thread& t = *current;
+  owner.remote.resize(size_t(run->grid->cluster) * run->threads_per_block);
+  owner.remote[t.block->rank * run->threads_per_block + t.number] = {
+      now.thread & ~kAtomic, now.epoch, now.clock, now.where};
 }
 
 }  // namespace
@@ -206,11 +234,14 @@ void race_access(const void* at, size_t bytes, Access kind, const Code& code) {
   const bool atomic = kind != Access::read && kind != Access::write;
   const Stamp now{t.id | (atomic ? kAtomic : 0), t.block->epoch, t.clock, number_of(code)};
   if (!inside(p, bytes)) {
+    if (ended_owner(p)) return report(kMayHaveEnded, now, now);
     note("out-of-bounds",
          "out-of-bounds: " + text_of(now) + " " + (kind == Access::read ? "reads " : "writes ") +
              std::to_string(bytes) + " bytes outside every live buffer and shared array");
     return;
   }
+  Block* owner = state().last_extent.owner;
+  if (owner && owner != t.block) reach(*owner, now);
   const bool early = !t.waited && !in_shared_arena(p);
   const bool reads = kind == Access::read || kind == Access::atomic_read;
   if (early && !reads) report(kTooEarly, now, now);
@@ -218,6 +249,22 @@ void race_access(const void* at, size_t bytes, Access kind, const Code& code) {
     if (early && reads && c.written_in >= state().chain) report(kTooEarly, now, {});
     visit(c, q, n, mask, kind, now);
   });
+}
+
+// A block's memory is there until its last thread ends, whichever thread knows of an access.
+void race_thread_ends(const Thread& t) {
+  Block& b = *t.block;
+  const bool last = b.ended + 1 == run->threads_per_block;
+  for (RemoteAccess& r : b.remote) {
+    if (r.where && is_ordered(r.thread, r.epoch, r.clock)) r.where = 0;
+    if (r.where && last) {
+      const Stamp made{r.thread, r.epoch, r.clock, r.where};
+      report(kMayHaveEnded, made, made);
+    }
+  }
+}
+void race_block_ends() {
+  if (race_build()) state().last_extent_block = nullptr;
 }
 
 void race_copy_begins(void* dst, Site site) {

@@ -52,6 +52,8 @@ struct Knowledge {
 // order.cc: whether what `thread` of the grid did then is ordered before what the current thread does
 // now; and the start of another grid.
 bool is_ordered(uint32_t thread, uint32_t epoch, uint32_t clock);
+// Whether the current thread knows that this block has begun.
+bool has_heard_of(uint32_t block);
 void forget_order();
 
 // Addresses in the program as 31-bit numbers.

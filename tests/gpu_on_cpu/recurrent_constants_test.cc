@@ -54,7 +54,19 @@ TEST_P(ExchangeTest, EveryBlockSeesTheWordsOfItsGroup) {
 
 INSTANTIATE_TEST_SUITE_P(Ways, ExchangeTest,
                          testing::Values(Exchange::grid_barrier, Exchange::counter,
-                                         Exchange::watch_all, Exchange::watch_one));
+                                         Exchange::watch_all, Exchange::watch_one,
+                                         Exchange::cluster_read, Exchange::cluster_write));
+
+TEST(ResidentGroups, OfClustersAndOfTheGrid) {
+  ExchangeRun run{Exchange::watch_one, nullptr, nullptr, nullptr, 1, 1, 72, 4};
+  EXPECT_EQ(resident_groups(run), 132 * 8 / 72);
+  run.how = Exchange::cluster_write;
+  run.shares = 8;
+  run.block_words = 3200;  // 200 KB: one block on a multiprocessor
+  EXPECT_EQ(resident_groups(run), 16);
+  run.block_words = 4000;
+  EXPECT_EQ(resident_groups(run), 0);
+}
 
 // Row r and column c of the fragments that the 32 lanes of an mma hold (kernels/base/gpu.h).
 struct Small {

@@ -11,8 +11,9 @@ Thread* current = nullptr;
 
 namespace {
 
-constexpr size_t kResidentBlocks = 3;  // of a launch that is not cooperative
-constexpr int kIdleRounds = 200;       // of polling without progress anywhere: a livelock
+constexpr size_t kResidentBlocks = 3;    // of a launch that is not cooperative
+constexpr size_t kResidentClusters = 2;  // of one with clusters
+constexpr int kIdleRounds = 200;         // of polling without progress anywhere: a livelock
 
 uint32_t random_below(uint32_t n) { return uint32_t(run->random() % n); }
 
@@ -113,6 +114,10 @@ void end_thread(Thread& t) {
     if (m.mask & bit)
       fail("warp-mask", "warp-mask: " + text_of(t) + " has ended, but the mask at " +
                             text_of(m.site) + " names its lane");
+  if (b.cluster && b.cluster->arrived)
+    fail("exited-threads", "exited-threads: " + text_of(t) +
+                               " has ended while others of its cluster wait in cluster_sync at " +
+                               text_of(b.cluster->barrier_site));
   if (run->grid_arrived)
     fail("exited-threads", "exited-threads: " + text_of(t) +
                                " has ended while others wait in grid_sync at " +
@@ -121,6 +126,7 @@ void end_thread(Thread& t) {
     fail("early-start", "early-start: " + text_of(t) +
                             " has ended without wait_for_previous(), which every thread of a "
                             "kernel launched with early_start calls");
+  race_thread_ends(t);
   t.wait = Wait::ended;
   w.ready &= ~bit;
   w.lanes &= ~bit;
@@ -179,8 +185,9 @@ std::unique_ptr<Block> make_block(uint64_t number) {
 }
 
 std::string who_waits() {
-  static const char* const kNames[] = {"ready",     "sync_threads",   "a warp operation",
-                                       "grid_sync", "a polling load", "ended"};
+  static const char* const kNames[] = {"ready",        "sync_threads", "a warp operation",
+                                       "cluster_sync", "grid_sync",    "a polling load",
+                                       "ended"};
   std::map<std::string, int> groups;
   for (auto& b : run->resident)
     for (const Thread& t : b->threads) {
@@ -204,20 +211,42 @@ std::string who_waits() {
 }
 
 void start_blocks() {
-  const size_t limit = run->grid->cooperative ? size_t(run->blocks) : kResidentBlocks;
-  while (run->resident.size() < limit && run->next_block < run->blocks) {
-    // Descending orders begin with the last block.
-    const uint64_t i = run->next_block++;
-    run->resident.push_back(
-        make_block(options().order == Order::descend ? run->blocks - 1 - i : i));
+  const unsigned size = run->grid->cluster;
+  const size_t limit = run->grid->cooperative ? size_t(run->blocks)
+                       : size > 1             ? kResidentClusters * size
+                                              : kResidentBlocks;
+  while (run->resident.size() + size <= limit && run->next_block < run->blocks) {
+    const auto cluster = size > 1 ? std::make_shared<Cluster>() : nullptr;
+    if (cluster) cluster->blocks.resize(size);
+    for (unsigned k = 0; k < size; ++k) {
+      // Descending orders begin with the last block.
+      const uint64_t i = run->next_block++;
+      run->resident.push_back(
+          make_block(options().order == Order::descend ? run->blocks - 1 - i : i));
+      Block& b = *run->resident.back();
+      if (!cluster) continue;
+      b.cluster = cluster;
+      b.rank = b.index.x % size;
+      cluster->blocks[b.rank] = &b;
+    }
   }
 }
 
+// The shared memory of a cluster goes when all its blocks have ended, so that what is left of one
+// that ended early is found by who still uses it.
 void retire_blocks() {
   auto& blocks = run->resident;
+  for (auto& b : blocks) {
+    if (b->over || b->ended < run->threads_per_block) continue;
+    b->over = true;
+    if (run->last_block == b.get()) run->last_block = nullptr;
+    race_block_ends();
+    if (!b->cluster) continue;
+    ++b->cluster->ended;
+    close_shared(*b);
+  }
   for (auto& b : blocks)
-    if (b->ended == run->threads_per_block) {
-      if (run->last_block == b.get()) run->last_block = nullptr;
+    if (b->over && (!b->cluster || b->cluster->ended == run->grid->cluster)) {
       release_shared(*b);
       b.reset();
     }
@@ -312,6 +341,7 @@ void run_grid(const Grid& grid, void (*thread)(const void*), const void* thread_
   }
   // Threads that a finding cut short never unwind; their stacks go back to the pool.
   for (auto& b : state.resident) {
+    if (!b) continue;
     for (Thread& t : b->threads)
       if (t.fiber) give_fiber_back(t.fiber);
     try {

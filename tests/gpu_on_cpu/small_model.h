@@ -21,6 +21,8 @@ struct SmallModel {
     OptimizerSettings::Rule rule = OptimizerSettings::Rule::sgd;
     double decay = 1e-3;
     bool row_gradient = false;
+    int micro_steps = 1;
+    bool side_branch = true;
   };
   // Two layers with dropout, sizes that are multiples of nothing.
   static Spec spec(Cell cell = Cell::lstm, DType act = DType::f32) {
@@ -36,7 +38,7 @@ struct SmallModel {
 
   SmallModel(const Device& device, const Spec& spec, bool eager)
       : rule(spec.rule), backend(device), model(spec.model, params) {
-    if (spec.row_gradient) params.keep_row_gradient();
+    if (spec.row_gradient) params.keep_row_gradients(1);
     params.materialize(backend, spec.act, 7);
     OptimizerSettings settings;
     settings.rule = rule;
@@ -46,7 +48,9 @@ struct SmallModel {
     Scheduler::Options options;
     options.max_tokens = 2 * kT * kB;
     options.max_lanes = kB;
+    options.micro_steps = spec.micro_steps;
     options.eager = eager;
+    options.side_branch = spec.side_branch;
     scheduler = std::make_unique<Scheduler>(backend, model, params, optimizer.get(), options);
   }
 

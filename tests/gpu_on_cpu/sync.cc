@@ -142,8 +142,7 @@ void meet_in(WarpKind kind, void* operands, int count, Site site) {
   meet(kind, 0xffffffffu, operands, 0, count, site);
 }
 
-void block_barrier(Site site) {
-  if (site_is_off("sync_threads", site)) return;
+static void meet_in_block(Site site) {
   Thread& t = *current;
   Block& b = *t.block;
   if (b.ended)
@@ -155,6 +154,11 @@ void block_barrier(Site site) {
                                    text_of(site) + " while " + std::to_string(b.arrived) +
                                    " threads of its block wait in the one at " +
                                    text_of(b.barrier_site));
+  if (b.cluster_arrived)
+    fail("barrier-divergence", "barrier-divergence: " + text_of(t) + " is in sync_threads at " +
+                                   text_of(site) + " while " + std::to_string(b.cluster_arrived) +
+                                   " threads of its block wait in cluster_sync at " +
+                                   text_of(b.cluster->barrier_site));
   b.barrier_site = site;
   if (++b.arrived < run->threads_per_block) return wait_for(Wait::block_barrier, site);
   b.arrived = 0;
@@ -163,6 +167,47 @@ void block_barrier(Site site) {
   for (Thread& other : b.threads) make_ready(other);
   yield_ready();
 }
+
+void block_barrier(Site site) {
+  if (!site_is_off("sync_threads", site)) meet_in_block(site);
+}
+
+void cluster_barrier(Site site) {
+  if (site_is_off("cluster_sync", site)) return;
+  Thread& t = *current;
+  Block& b = *t.block;
+  if (!b.cluster) return meet_in_block(site);
+  Cluster& c = *b.cluster;
+  for (const Block* other : c.blocks)
+    if (other->ended)
+      fail("exited-threads", "exited-threads: " + text_of(t) + " waits in cluster_sync at " +
+                                 text_of(site) + ", but " + std::to_string(other->ended) +
+                                 " threads of block " + std::to_string(other->number) +
+                                 " of its cluster have ended");
+  const auto disagree = [&](uint32_t others, const char* where, Site there) {
+    fail("barrier-divergence", "barrier-divergence: " + text_of(t) + " is in cluster_sync at " +
+                                   text_of(site) + " while " + std::to_string(others) +
+                                   " threads of its " + where + text_of(there));
+  };
+  if (b.arrived) disagree(b.arrived, "block wait in sync_threads at ", b.barrier_site);
+  if (c.arrived && !same(c.barrier_site, site))
+    disagree(c.arrived, "cluster wait in the one at ", c.barrier_site);
+  c.barrier_site = site;
+  ++b.cluster_arrived;
+  if (++c.arrived < c.blocks.size() * run->threads_per_block)
+    return wait_for(Wait::cluster_barrier, site);
+  c.arrived = 0;
+  race_cluster_barrier(c);
+  ++run->progress;
+  for (Block* other : c.blocks) {
+    other->cluster_arrived = 0;
+    for (Thread& thread : other->threads) make_ready(thread);
+  }
+  run->last_block = nullptr;
+  yield_ready();
+}
+
+int cluster_rank() { return int(this_block().rank); }
 
 void grid_barrier(Site site) {
   if (site_is_off("grid_sync", site)) return;

@@ -98,6 +98,7 @@ void ldmatrix(uint32_t* r, int matrices, bool transposed, const void* row, Site 
     if (!in_shared_arena(row))
       fail("out-of-bounds", "out-of-bounds: " + text_of(*current) + " gives ldmatrix at " +
                                 text_of(site) + " an address that is not in shared memory");
+    check_own(row, "ldmatrix", site);
     race_access(row, 16, Access::read, {nullptr, site});
   }
   meet_in(WarpKind::ldmatrix, &operands, matrices, site);

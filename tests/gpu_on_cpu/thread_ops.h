@@ -20,6 +20,10 @@ void* carve_piece(unsigned char*& raw, size_t bytes, Site site);
 void block_barrier(Site site);
 void warp_barrier(uint32_t mask, Site site);
 void grid_barrier(Site site);
+void cluster_barrier(Site site);
+int cluster_rank();
+// The place in the shared memory of block `rank` of the cluster that `own` is in the current one's.
+void* cluster_map(const void* own, int rank, Site site);
 void wait_for_previous(Site site);
 
 enum class WarpKind : uint8_t {

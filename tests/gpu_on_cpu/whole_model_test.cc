@@ -40,7 +40,8 @@ TEST_P(WholeModel, FollowsTheCpuEagerAndCaptured) {
   }
 }
 
-// How many rows of the word vectors have a gradient is known on the device only.
+// How many rows of the word vectors, and of an output layer that is trained on samples, have a
+// gradient is known on the device only.
 TEST(WholeModelByRows, EqualsTheWholeGradientEagerAndCaptured) {
   using Rule = OptimizerSettings::Rule;
   for (const auto& [act, rule] :
@@ -49,6 +50,11 @@ TEST(WholeModelByRows, EqualsTheWholeGradientEagerAndCaptured) {
     spec.model.L = 1;
     spec.rule = rule;
     spec.decay = 0;
+    if (rule == Rule::adagrad) {
+      spec.model.output.kind = OutputLayer::Kind::sampled;
+      spec.model.output.samples = 9;
+      spec.model.output.q = log_uniform(SmallModel::kV);
+    }
     const auto run = [&spec](bool row_gradient, bool eager) {
       spec.row_gradient = row_gradient;
       SmallModel model(Device::cuda(), spec, eager);
@@ -59,6 +65,30 @@ TEST(WholeModelByRows, EqualsTheWholeGradientEagerAndCaptured) {
     EXPECT_TRUE(run(true, true) == whole);
     EXPECT_TRUE(run(true, false) == whole) << "captured";
   }
+}
+
+// Of two micro-steps, the second shorter, and of one.
+TEST(WholeModelByRows, AddsUpMicroStepsEagerAndCaptured) {
+  SmallModel::Spec spec = SmallModel::spec();
+  spec.model.L = 1;
+  spec.decay = 0;
+  spec.micro_steps = 2;
+  spec.model.output.kind = OutputLayer::Kind::sampled;
+  spec.model.output.samples = 9;
+  spec.model.output.q = log_uniform(SmallModel::kV);
+  const auto run = [&spec](bool row_gradient, bool eager) {
+    spec.row_gradient = row_gradient;
+    SmallModel model(Device::cuda(), spec, eager);
+    for (int update = 0; update < 3; ++update) {
+      model.train(3 * update, 4, true, false);
+      model.train(3 * update + 1, 2, false, true);
+      model.train(3 * update + 2, 4);
+    }
+    return Trained(model);
+  };
+  const Trained whole = run(false, true);
+  EXPECT_TRUE(run(true, true) == whole);
+  EXPECT_TRUE(run(true, false) == whole) << "captured";
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -39,7 +39,7 @@ class Door(Tree):
                      "atomicAdd(p, 1);", "__global__ void k();", "__constant__ int c;",
                      "volatile int* flag;", "#include <cub/cub.cuh>", "#include <cooperative_groups.h>",
                      "#  include <cooperative_groups/reduce.h>", "#if __CUDA_ARCH__ >= 900",
-                     "cudaStreamSynchronize(s);", "cudaMalloc(&p, 4);"):
+                     "__cluster_barrier_arrive();", "cudaStreamSynchronize(s);", "cudaMalloc(&p, 4);"):
             with self.subTest(code):
                 self.write(self.KERNEL, f"// A kernel.\nint a;\n{code}\n")
                 self.assertEqual(set(self.lines(lint.door)), {(self.KERNEL, 3)})

@@ -50,6 +50,8 @@ cudaError_t failure_or(cudaError_t otherwise) {
 }
 
 void set_queue_seed(uint64_t seed) { runtime().queue.set_seed(seed); }
+void set_background(Background order) { runtime().queue.set_background(order); }
+std::vector<GraphNode> last_graph() { return runtime().last_graph; }
 std::map<std::string, int64_t> take_calls() {
   const std::lock_guard lock(runtime().mutex);
   return std::exchange(runtime().calls, {});

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <numeric>
 #include <utility>
 
 namespace unroll::gpu_on_cpu {
@@ -17,6 +18,7 @@ Queue::Queue() {
 void Queue::set_seed(uint64_t seed) {
   random_.seed(seed);
   eagerness_ = 0;
+  background_ = Background(seed % 3);
 }
 
 OpPtr Queue::add(Item item, std::vector<OpPtr> after) {
@@ -64,23 +66,37 @@ void Queue::run_until(const OpPtr& op) {
     if (policy != 2)  // 0: what is needed, 1: what is not, as long as there is any
       for (size_t i = 0; i < ready_.size(); ++i)
         if ((ready_[i]->needed_by == waits_) == (policy == 0)) candidates.push_back(i);
-    run_at(candidates.empty() ? random_() % ready_.size()
-                              : candidates[random_() % candidates.size()]);
+    candidates.empty() ? run_any() : run_at(choose(candidates));
   }
   constexpr double kEagerness[] = {0, 0, 0.1, 0.5};
   eagerness_ = kEagerness[random_() % 4];
 }
 
+size_t Queue::choose(std::vector<size_t> candidates) {
+  const auto split = std::partition(candidates.begin(), candidates.end(), [&](size_t i) {
+    return ready_[i]->item.background == (background_ == Background::first);
+  });
+  if (background_ != Background::at_random && split != candidates.begin())
+    candidates.erase(split, candidates.end());
+  return candidates[random_() % candidates.size()];
+}
+
+void Queue::run_any() {
+  std::vector<size_t> all(ready_.size());
+  std::iota(all.begin(), all.end(), size_t(0));
+  run_at(choose(std::move(all)));
+}
+
 void Queue::run_all() {
-  while (!ready_.empty()) run_at(random_() % ready_.size());
+  while (!ready_.empty()) run_any();
 }
 
 void Queue::idle() {
-  while (!ready_.empty() && chance(eagerness_)) run_at(random_() % ready_.size());
+  while (!ready_.empty() && chance(eagerness_)) run_any();
 }
 
 void Queue::poll() {
-  if (!ready_.empty()) run_at(random_() % ready_.size());
+  if (!ready_.empty()) run_any();
 }
 
 void Queue::run_at(size_t ready_index) {

@@ -25,9 +25,13 @@ struct HostRange {
 // A kernel, copy or fill as issued: everything by value, as the device gets it.
 struct Item {
   std::function<void()> work;
-  HostRange reads;   // pinned host memory that a copy reads when it runs
-  HostRange writes;  // pinned host memory that a copy fills when it runs
+  HostRange reads;          // pinned host memory that a copy reads when it runs
+  HostRange writes;         // pinned host memory that a copy fills when it runs
+  bool background = false;  // of a stream of the lowest priority
 };
+
+// When background work runs beside other work that may run.
+enum class Background : uint8_t { at_random, last, first };
 
 struct Op;
 using OpPtr = std::shared_ptr<Op>;
@@ -45,6 +49,7 @@ class Queue {
   // The seed is UNROLL_GPU_SEED, or 1.
   Queue();
   void set_seed(uint64_t seed);
+  void set_background(Background order) { background_ = order; }
 
   // Queues a piece of work; entries of `after` may be null. Fills pinned memory that it will write
   // with 0xff, so that a host which does not wait reads garbage.
@@ -67,10 +72,14 @@ class Queue {
 
  private:
   void mark_needed(const OpPtr& op);
+  // One of the entries of ready_ whose numbers are given.
+  size_t choose(std::vector<size_t> candidates);
+  void run_any();
   void run_at(size_t ready_index);
   bool chance(double p) { return std::uniform_real_distribution<>()(random_) < p; }
 
   std::mt19937_64 random_;
+  Background background_ = Background::at_random;
   double eagerness_ = 0;  // how often work runs before anybody waits for it
   uint64_t waits_ = 0;
   std::vector<OpPtr> ready_, host_readers_;

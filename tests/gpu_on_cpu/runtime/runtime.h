@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "tests/gpu_on_cpu/runtime/queue.h"
 
@@ -16,6 +17,18 @@ namespace unroll::gpu_on_cpu {
 
 // Replays the same order of queued work from here on.
 void set_queue_seed(uint64_t seed);
+
+// Which of the pieces that may run does run: any, or those of streams of the lowest priority last,
+// or first. set_queue_seed chooses one of the three.
+void set_background(Background order);
+
+// The kernels, copies and fills of the graph instantiated last, each after the earlier ones it
+// waits for.
+struct GraphNode {
+  bool background;  // of the lowest priority
+  std::vector<int> after;
+};
+std::vector<GraphNode> last_graph();
 
 // What the runtime says of the machine; the default is one H200 with a driver for this CUDA.
 struct Machine {

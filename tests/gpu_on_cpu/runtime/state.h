@@ -32,6 +32,9 @@ struct Capture {
 };
 using CapturePtr = std::shared_ptr<Capture>;
 
+// Lower numbers go first.
+inline constexpr int kLeastPriority = 0, kGreatestPriority = -5;
+
 struct Runtime {
   std::recursive_mutex mutex;
   Queue queue;
@@ -40,7 +43,8 @@ struct Runtime {
   std::map<const char*, size_t> device_blocks, pinned_blocks;
   size_t device_bytes = size_t(141) << 30, device_bytes_used = 0;
   std::vector<CapturePtr> captures;  // under way
-  std::string failure;               // text of cudaErrorLaunchFailure
+  std::vector<GraphNode> last_graph;
+  std::string failure;  // text of cudaErrorLaunchFailure
   std::map<std::string, int64_t> calls;
   cudaError_t last_error = cudaSuccess;
 
@@ -78,6 +82,7 @@ OpPtr issue(cudaStream_t stream, Item item);
 }  // namespace unroll::gpu_on_cpu
 
 struct CUstream_st {
+  int priority = 0;
   unroll::gpu_on_cpu::OpPtr tail;
   unroll::gpu_on_cpu::CapturePtr capture;
   std::vector<int> capture_tail;  // nodes that the next recorded one waits for

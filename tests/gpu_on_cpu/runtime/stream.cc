@@ -17,6 +17,8 @@ cudaStream_t stream_or_default(cudaStream_t stream) {
 
 bool known(cudaStream_t stream) { return !stream || runtime().streams.count(stream) != 0; }
 
+bool in_background(cudaStream_t stream) { return stream->priority == kLeastPriority; }
+
 void invalidate(const CapturePtr& capture) {
   if (capture) capture->valid = false;
 }
@@ -50,6 +52,7 @@ bool forbidden_by_capture() {
 OpPtr issue(cudaStream_t stream, Item item) {
   Runtime& r = runtime();
   stream = stream_or_default(stream);
+  item.background = in_background(stream);
   if (const CapturePtr& capture = stream->capture) {
     capture->nodes.push_back({std::move(item), stream->capture_tail});
     stream->capture_tail = {int(capture->nodes.size()) - 1};
@@ -131,9 +134,16 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t strea
 
 // --- streams ------------------------------------------------------------------------------------
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = kLeastPriority;
+  *greatest = kGreatestPriority;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int priority) {
   const Call call;
   *stream = new CUstream_st;
+  (*stream)->priority = std::clamp(priority, kGreatestPriority, kLeastPriority);
   runtime().streams.insert(*stream);
   return cudaSuccess;
 }
@@ -199,7 +209,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     invalidate(stream->capture);
     return result(cudaErrorStreamCaptureIsolation);
   }
-  stream->tail = runtime().queue.add({}, {stream->tail, event->mark});
+  Item wait;
+  wait.background = in_background(stream);
+  stream->tail = runtime().queue.add(std::move(wait), {stream->tail, event->mark});
   runtime().queue.idle();
   return cudaSuccess;
 }
@@ -315,11 +327,18 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
   return cudaSuccess;
 }
 
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph,
+                                 unsigned long long flags) {
   const Call call;
   *exec = nullptr;
   if (!graph) return result(cudaErrorInvalidValue);
   *exec = new CUgraphExec_st{graph->nodes, nullptr};
+  // Otherwise they all have that of the stream the graph is launched in.
+  if (!(flags & cudaGraphInstantiateFlagUseNodePriority))
+    for (Node& node : (*exec)->nodes) node.item.background = false;
+  runtime().last_graph.clear();
+  for (const Node& node : (*exec)->nodes)
+    runtime().last_graph.push_back({node.item.background, node.after});
   return cudaSuccess;
 }
 

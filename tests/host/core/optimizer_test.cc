@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "kernels/base/error.h"
 #include "tests/host/core/tiny_lm.h"
 
@@ -188,57 +190,92 @@ TEST(OptimizerTest, SlotsAreNamedByRule) {
 // Word vectors whose gradient is kept by rows are trained as those with a whole one, bit for bit,
 // and take less memory; what a checkpoint keeps lies where it lay.
 TEST(RowGradientTest, TrainsAsTheWholeGradient) {
-  for (const auto rule : {UpdateRule::sgd, UpdateRule::adagrad})
-    for (const DType act : {DType::f32, DType::f64}) {
-      OptimizerSettings settings;
-      settings.rule = rule;
-      settings.clip_groups = {{"encoder.weight", 0.02}};
-      RnnLm::Config config = small(false);
-      config.V = 501;
-      const auto make = [&](bool by_rows) {
-        return TinyLm(config, T, B, settings, act, Device::cpu(1), false, 1 << 20, by_rows);
-      };
-      TinyLm whole = make(false), rows = make(true);
-      EXPECT_EQ(whole.params.bytes(act) - rows.params.bytes(act),
-                (501 * 6 + 63) / 64 * 64 * size_of(act));
-      for (int step = 0; step < 5; ++step) {
-        const StepFigures a = train(whole, 0.5, 0.1), b = train(rows, 0.5, 0.1);
-        EXPECT_EQ(a.nats, b.nats);
-        EXPECT_EQ(a.norm2, b.norm2);
-      }
-      EXPECT_TRUE(whole.all_weights() == rows.all_weights());
-      for (size_t i = 0; i < whole.params.entries().size(); ++i)
-        EXPECT_EQ(whole.params.entries()[i].offset, rows.params.entries()[i].offset);
+  using Kind = OutputLayer::Kind;
+  for (const auto& [rule, act, kind] : {std::tuple(UpdateRule::sgd, DType::f32, Kind::full),
+                                        std::tuple(UpdateRule::adagrad, DType::f64, Kind::full),
+                                        std::tuple(UpdateRule::adagrad, DType::f32, Kind::sampled),
+                                        std::tuple(UpdateRule::sgd, DType::f64, Kind::nce)}) {
+    OptimizerSettings settings;
+    settings.rule = rule;
+    settings.clip_groups = {{"encoder.weight", 0.02}};
+    RnnLm::Config config = small(false);
+    config.V = 501;
+    config.output.kind = kind;
+    config.output.samples = 40;  // some of the chunk's words, some several times
+    config.output.q = log_uniform(501);
+    const auto make = [&](bool by_rows) {
+      return TinyLm(config, T, B, settings, act, Device::cpu(1), false, 1 << 20, by_rows);
+    };
+    TinyLm whole = make(false), rows = make(true);
+    const size_t matrices = kind == Kind::full ? 1 : 2;
+    EXPECT_EQ(rows.params.row_params().size(), matrices);
+    EXPECT_EQ(whole.params.bytes(act) - rows.params.bytes(act),
+              matrices * ((501 * 6 + 63) / 64 * 64) * size_of(act));
+    for (int step = 0; step < 5; ++step) {
+      const StepFigures a = train(whole, 0.5, 0.1), b = train(rows, 0.5, 0.1);
+      EXPECT_EQ(a.nats, b.nats);
+      EXPECT_EQ(a.norm2, b.norm2);
     }
+    EXPECT_TRUE(whole.all_weights() == rows.all_weights());
+    for (size_t i = 0; i < whole.params.entries().size(); ++i)
+      EXPECT_EQ(whole.params.entries()[i].offset, rows.params.entries()[i].offset);
+  }
 }
 
-TEST(RowGradientTest, IsForRulesAndChunksThatAllowIt) {
+// Updates of three, two and one micro-steps, of unequal length.
+TEST(RowGradientTest, AddsUpTheRowsOfMicroSteps) {
+  for (const DType act : {DType::f32, DType::f64}) {
+    OptimizerSettings settings;
+    settings.rule = act == DType::f32 ? UpdateRule::adagrad : UpdateRule::sgd;
+    RnnLm::Config config = small(false);
+    config.V = 501;
+    config.output.kind = OutputLayer::Kind::sampled;
+    config.output.samples = 40;
+    config.output.q = log_uniform(501);
+    const auto run = [&](bool by_rows) {
+      TinyLm lm(config, T, B, settings, act, Device::cpu(1), false, 1 << 20, by_rows, 3);
+      EXPECT_EQ(lm.params.row_params().size(), by_rows ? 2u : 0u);
+      int n = 0;
+      for (const int micro_steps : {3, 2, 1, 3})
+        for (int micro = 0; micro < micro_steps; ++micro, ++n) {
+          StepScalars scalars;
+          scalars.update = {0.5, 0.1, 0.0};
+          scalars.mask_step = uint64_t(n);
+          scalars.weight = 1.0 / (T * B);
+          lm.scheduler->train(make_chunk(n % 2 ? T : T - 2, B, n,
+                                         [](int64_t b, int64_t i) {
+                                           return int32_t((i * i * 7 + b) % (i % 3 ? 11 : 501));
+                                         }),
+                              lm.state, scalars, micro == 0, micro + 1 == micro_steps);
+        }
+      std::vector<double> all = lm.all_weights();
+      for (const StepFigures& f : lm.scheduler->take_figures())
+        all.insert(all.end(), {f.nats, f.norm2});
+      return all;
+    };
+    EXPECT_TRUE(run(false) == run(true)) << name_of(act);
+  }
+}
+
+TEST(RowGradientTest, IsForRulesThatAllowIt) {
   Config config;
   config.optimizer = "sgd";
-  config.batch = 20;
-  config.bptt = 35;
-  EXPECT_TRUE(keeps_row_gradient(config, 10000));
-  EXPECT_FALSE(keeps_row_gradient(config, 700)) << "as many tokens as words";
-  config.accum = 2;
-  EXPECT_FALSE(keeps_row_gradient(config, 10000));
-  config.accum = 1;
+  EXPECT_TRUE(allows_row_gradients(config));
   config.weight_decay = 1e-6;
-  EXPECT_FALSE(keeps_row_gradient(config, 10000));
+  EXPECT_FALSE(allows_row_gradients(config));
   config.weight_decay = 0;
   config.optimizer = "adam";
-  EXPECT_FALSE(keeps_row_gradient(config, 10000));
+  EXPECT_FALSE(allows_row_gradients(config));
 
   OptimizerSettings adam;
   adam.rule = UpdateRule::adam;
   EXPECT_THROW(TinyLm(small(false), T, B, adam, DType::f64, Device::cpu(1), false, 1 << 20, true),
                Error);
   TinyLm lm(small(false), T, B, {}, DType::f64, Device::cpu(1), false, 1 << 20, true);
-  StepScalars scalars;
-  lm.scheduler->train(chunk(), lm.state, scalars, true, false);
-  EXPECT_THROW(lm.scheduler->train(chunk(), lm.state, scalars, false, true), Error)
-      << "a second chunk of one update";
+  EXPECT_THROW(lm.scheduler->train(chunk(), lm.state, {}, true, false), Error)
+      << "made for one chunk";
   TinyLm tied(small(true), T, B, {}, DType::f64, Device::cpu(1), false, 1 << 20, true);
-  EXPECT_FALSE(tied.params.row_param());
+  EXPECT_TRUE(tied.params.row_params().empty());
 }
 
 }  // namespace

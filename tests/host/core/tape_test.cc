@@ -91,6 +91,70 @@ TEST(TapeTest, GivesMemoryBackOnTheWay) {
   EXPECT_EQ(b.arena.in_use(), Arena::kAlignment);
 }
 
+// A tape with a side branch keeps what work aside reads and asks for until the branches are joined.
+TEST(TapeTest, HoldsTheMemoryOfWorkAside) {
+  Bench b;
+  SideBranch side(Device::cpu(1), b.backend.stream());
+  Tape t(b.backend.exec(), b.arena, b.params, Mode::training(), view_of(b.counter, 2), false,
+         &side);
+  size_t aside = 0, below = 0;
+  t.record("below", [&](Tape& t) {
+    below = b.arena.in_use();
+    const GradientSink<2> dW = t.gradient_sink(b.W);  // the main branch adds to it: a join
+    EXPECT_EQ(dW.mode, Accumulate::add);
+    EXPECT_EQ(b.arena.in_use(), 0u);
+  });
+  t.record("op", [&](Tape& t) {
+    const Tensor read = t.tensor(DType::f64, {3, 3});
+    t.aside([read, &b](Tape& t) {
+      Tensor holder;
+      t.scratch(holder, 1000);
+      EXPECT_EQ(t.gradient_sink(b.W).mode, Accumulate::overwrite);
+    });
+    aside = b.arena.in_use();
+  });
+  t.backward();
+  EXPECT_EQ(aside, 5 * Arena::kAlignment);  // 72 bytes and 1000
+  EXPECT_EQ(below, aside);
+  EXPECT_EQ(b.arena.in_use(), 0u);
+}
+
+TEST(TapeTest, WorkAsideIsOfWeightsAndOfATapeThatRecords) {
+  Bench b;
+  SideBranch side(Device::cpu(1), b.backend.stream());
+  const auto tape = [&](Mode mode) {
+    return Tape(b.backend.exec(), b.arena, b.params, mode, view_of(b.counter, 2), false, &side);
+  };
+  Tape silent = tape(Mode::evaluation());
+  EXPECT_THROW(silent.aside([](Tape&) {}), Error);
+  Tape outer = tape(Mode::training());
+  EXPECT_THROW(outer.aside([](Tape& t) { t.aside([](Tape&) {}); }), Error);
+  Tape other = tape(Mode::training());
+  const Var x = b.input(other);
+  EXPECT_THROW(other.aside([&](Tape& t) { t.gradient_sink(x.slot()); }), Error);
+}
+
+// Whichever branch writes first, and whatever one has added in between.
+TEST(TapeTest, OnlyTheFirstWriterOfEitherBranchOverwrites) {
+  Bench b;
+  SideBranch side(Device::cpu(1), b.backend.stream());
+  const auto ones = [&b](Tape& t) {
+    const GradientSink<2> dW = t.gradient_sink(b.W);
+    double* values = static_cast<double*>(dW.view.data);
+    for (int i = 0; i < 9; ++i) values[i] = dW.mode == Accumulate::add ? values[i] + 1 : 1;
+  };
+  for (const bool first_aside : {false, true}) {
+    Tape t(b.backend.exec(), b.arena, b.params, Mode::training(), view_of(b.counter, 2), false,
+           &side);
+    for (int i = 0; i < 5; ++i)
+      t.record("op", [&, aside = (i % 2 == 0) == first_aside](Tape& t) {
+        aside ? t.aside(ones) : ones(t);
+      });
+    t.backward();
+    EXPECT_EQ(b.dW(2, 2), 5);
+  }
+}
+
 TEST(TapeTest, DumpNamesTheRecordsOfAModel) {
   RnnLm::Config config;
   config.V = 11;

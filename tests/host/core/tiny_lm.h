@@ -23,15 +23,16 @@ struct TinyLm {
 
   TinyLm(const RnnLm::Config& config, int T, int B, const OptimizerSettings& settings = {},
          DType act = DType::f64, const Device& device = Device::cpu(1), bool eager = false,
-         size_t logits_bytes = 1 << 20, bool row_gradient = false)
+         size_t logits_bytes = 1 << 20, bool row_gradient = false, int micro_steps = 1)
       : backend(device) {
     model = std::make_unique<RnnLm>(config, params);
-    if (row_gradient) params.keep_row_gradient();
+    if (row_gradient) params.keep_row_gradients(1, micro_steps);
     params.materialize(backend, act, 7);
     optimizer = std::make_unique<Optimizer>(backend, params, settings);
     Scheduler::Options options;
     options.max_tokens = T * B;
     options.max_lanes = B;
+    options.micro_steps = micro_steps;
     options.eager = eager;
     options.logits_bytes = logits_bytes;
     scheduler = std::make_unique<Scheduler>(backend, *model, params, optimizer.get(), options);

@@ -179,6 +179,39 @@ TEST_P(EmbeddingTest, RowsAreThoseOfTheTable) {
     }
 }
 
+// Two lists of ids are one list: words of both, padding in both, either of them empty.
+TEST_P(EmbeddingTest, IdsMayLieInTwoLists) {
+  const Case c = {75, 37, 13};
+  const auto values = ids_of(c, 4);
+  const size_t bytes = embedding_scratch_bytes(exec(), act(), int(c.N), c.D);
+  Array<2> dy(backend(), act(), {c.N, c.D});
+  Array<1> scratch(backend(), DType::u8, {int64_t(bytes)});
+  dy.fill(random_values(c.N * c.D, act(), 3));
+  std::vector<unsigned char> expected[2];
+  for (const int64_t n : {c.N, int64_t(31), int64_t(0)}) {
+    Array<1> ids(backend(), DType::i32, {n}), more(backend(), DType::i32, {c.N - n});
+    ids.fill({values.begin(), values.begin() + n});
+    more.fill({values.begin() + n, values.end()});
+    Array<2> dE(backend(), acc(), {c.V, c.D}), rows(backend(), acc(), {c.N, c.D});
+    Array<1> words(backend(), DType::u32, {c.N});
+    embedding_backward(
+        exec(),
+        {.dE = dE, .dy = dy, .ids = ids, .more_ids = more, .scratch = {scratch.view.data, bytes}});
+    embedding_rows_backward(exec(), {.dE = {words, rows},
+                                     .V = c.V,
+                                     .dy = dy,
+                                     .ids = ids,
+                                     .more_ids = more,
+                                     .scratch = {scratch.view.data, bytes}});
+    synchronize();
+    const std::vector<unsigned char> got[2] = {dE.bytes(), rows.bytes()};
+    for (int i = 0; i < 2; ++i) {
+      if (n == c.N) expected[i] = got[i];
+      EXPECT_EQ(got[i], expected[i]) << n << " in the first";
+    }
+  }
+}
+
 // The op is linear, so <dy, E[ids]> = <dE, E> is its whole gradient check.
 TEST_P(EmbeddingTest, BackwardIsTheAdjointOfForward) {
   const Case c = {33, 37, 13};

@@ -3,6 +3,8 @@
 #include "kernels/heads/linear_softmax_xent.h"
 
 #include "kernels/base/error.h"
+#include "kernels/elementwise/bias_act.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/heads/xent_plan.h"
 #include "tests/kernels/heads/xent_problem.h"
 
@@ -63,6 +65,33 @@ TEST_P(LinearSoftmaxXentTest, ChunksOfTokensGiveTheSame) {
     for (double& v : expected.db) v += to == Accumulate::add;
     expect_equals(r, expected);
   }
+}
+
+// Of an op without dW and db, by whoever has dz: the bits of the op with them.
+TEST_P(LinearSoftmaxXentTest, LeavesTheGradientOfTheLogits) {
+  const Problem p = make_problem({33, 13, 1001}, act(), true, 7);
+  XentArrays r(backend(), act(), p), apart(backend(), act(), p);
+  LinearSoftmaxXent args = apart.training();
+  Array<1> scratch(backend(), DType::u8, {int64_t(scratch_bytes(args, kWhole))}, 256);
+  args.scratch = {scratch.view.data, scratch_bytes(args, kWhole)};
+  const View2 dz = logits_gradient(exec(), args);
+  ASSERT_EQ(bool(dz), GetParam().device == DeviceKind::cuda);
+  args.dW = {};
+  args.db = {};
+  if (!dz) {
+    EXPECT_THROW(linear_softmax_xent(exec(), args), Error);
+    return;
+  }
+  linear_softmax_xent(exec(), args);
+  gemm(exec(), {.C = apart.dW, .A = dz, .B = args.x, .transpose_A = Transpose::yes});
+  column_sum(exec(), {.sum = apart.db, .x = dz});
+  synchronize();
+  run(r.training());
+  EXPECT_EQ(apart.dx.read(), r.dx.read());
+  EXPECT_EQ(apart.dW.read(), r.dW.read());
+  EXPECT_EQ(apart.db.read(), r.db.read());
+  --args.scratch.bytes;  // no longer all logits at once
+  EXPECT_FALSE(logits_gradient(exec(), args));
 }
 
 TEST_P(LinearSoftmaxXentTest, ShortChunksGiveWayToTheLowMemoryMode) {

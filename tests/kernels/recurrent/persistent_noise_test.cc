@@ -18,9 +18,11 @@ constexpr NoiseCase kOfLstm = {kLayer, 0.3, 0.5, 0.4, false, false, true},
 
 class PersistentNoiseTest : public PersistentSuite {
  protected:
-  // Two groups of lanes, 16 units to a block, K in registers and in shared memory, in pieces.
+  // Two groups of lanes, 16 units to a block, K in registers and in shared memory, in pieces;
+  // backward GRU in clusters.
   PersistentPlan plan(Cell cell, bool backward, const RecurrentCase& c) const {
-    return persistent_plan_of({cell, backward, c.B, c.H, act(), exec().matmul}, 2, 1, 1, 1, 1);
+    return persistent_plan_of({cell, backward, c.B, c.H, act(), exec().matmul}, 2, 1, 1, 1, 1,
+                              cell == Cell::gru ? 2 : 1);
   }
   // One direction of a layer with noise.
   struct Direction {
@@ -132,8 +134,8 @@ TEST_P(PersistentNoiseTest, GroupsEndWithTheirLongestLane) {
     const auto dh = random_values(int64_t(c.T) * c.B * c.H, act(), 9);
     arrays.dh.fill(dh);
     const auto run_and_check = [&](bool backward) {
-      const PersistentPlan plan =
-          persistent_plan_of({Cell::gru, backward, c.B, c.H, act(), exec().matmul}, 3, 1, 1);
+      const PersistentPlan plan = persistent_plan_of(
+          {Cell::gru, backward, c.B, c.H, act(), exec().matmul}, 3, 1, 1, 99, 99, reverse ? 2 : 1);
       if (backward)
         cuda::persistent_backward(exec(), arrays.persistent_backward_args(), nullptr, plan);
       else

@@ -14,12 +14,15 @@ void expect_covers(const PersistentPlan& p, const PersistentTask& task, int mult
                    size_t shared) {
   ASSERT_GT(p.blocks, 0);
   EXPECT_GE(p.shares * p.unit_groups * persistent::kUnitGroup, task.H);
-  EXPECT_LT((p.shares - 1) * p.unit_groups * persistent::kUnitGroup, task.H);
+  EXPECT_LT((p.shares - p.cluster) * p.unit_groups * persistent::kUnitGroup, task.H);
+  EXPECT_EQ(p.shares % p.cluster, 0) << "no cluster in two batch groups";
+  EXPECT_GE(p.cluster * p.slice, p.k_blocks);
+  EXPECT_LT(p.cluster * (p.slice - 1), p.k_blocks);
   EXPECT_GE(p.groups * p.lanes, task.B);
   EXPECT_LT((p.groups - 1) * p.lanes, task.B);
   EXPECT_EQ(p.lanes % persistent::kTileLanes, 0);
   EXPECT_EQ(p.blocks, p.shares * p.groups);
-  EXPECT_LE(p.blocks, multiprocessors);
+  EXPECT_LE(p.blocks, persistent::clusters_held(multiprocessors, p.cluster) * p.cluster);
   EXPECT_LE(p.shared_bytes, shared);
   EXPECT_GE(p.k_blocks * persistent::block_columns(task.act), p.K);
   EXPECT_TRUE(persistent::has_kernel(task.act, p.n_tiles));
@@ -34,12 +37,13 @@ TEST(PersistentPlan, CoversEveryLayerThatItPlans) {
           SCOPED_TRACE(testing::Message() << info_of(cell).name << " H " << H << " B " << B
                                           << (backward ? " backward" : " forward"));
           const PersistentTask task = {cell, backward, B, H};
-          expect_covers(plan_persistent(task, 132, kHopperShared), task, 132, kHopperShared);
-          if (H <= 1150)
-            expect_covers(plan_persistent(task, 108, kAmpereShared), task, 108, kAmpereShared);
+          expect_covers(plan_persistent(task, 132, kHopperShared, 4), task, 132, kHopperShared);
           const PersistentTask wide = {cell, backward, B, H, DType::f32};
-          if (H <= 1150)
-            expect_covers(plan_persistent(wide, 132, kHopperShared), wide, 132, kHopperShared);
+          if (H > 1150) continue;
+          const PersistentPlan ampere = plan_persistent(task, 108, kAmpereShared, 1);
+          expect_covers(ampere, task, 108, kAmpereShared);
+          EXPECT_EQ(ampere.cluster, 1);
+          expect_covers(plan_persistent(wide, 132, kHopperShared, 4), wide, 132, kHopperShared);
         }
 }
 
@@ -64,7 +68,7 @@ TEST(PersistentPlan, OnlyTheMatrixLimitsWhatFits) {
     for (const MatmulMode matmul : {MatmulMode::f32, MatmulMode::tf32}) {
       const PersistentTask task = {Cell::lstm, backward, 20, 1150, DType::f32, matmul};
       std::string why;
-      const PersistentPlan p = plan_persistent(task, 132, kHopperShared, &why);
+      const PersistentPlan p = plan_persistent(task, 132, kHopperShared, 1, &why);
       ASSERT_GT(p.blocks, 0) << why;
       expect_covers(p, task, 132, kHopperShared);
       if (!backward && matmul == MatmulMode::tf32) continue;  // fits in one piece
@@ -96,15 +100,57 @@ TEST(PersistentPlan, APieceIsAsLargeAsFits) {
 TEST(PersistentPlan, AFasterDivisionIsChosen) {
   // One group of lanes takes in thrice what each of three takes.
   const PersistentTask task = {Cell::lstm, true, 20, 1150};
-  const PersistentPlan chosen = plan_persistent(task, 132, kHopperShared);
+  const PersistentPlan chosen = plan_persistent(task, 132, kHopperShared, 1);
   EXPECT_GT(chosen.groups, 1);
   EXPECT_LT(chosen.step_ns, persistent_plan_of(task, 1, 1, 1).step_ns);
+}
+
+TEST(PersistentPlan, AClusterSharesWhatABlockTakesIn) {
+  const PersistentTask task = {Cell::lstm, true, 20, 1150};
+  const auto plan = [&](int cluster) { return persistent_plan_of(task, 1, 1, 1, 99, 99, cluster); };
+  // 144 blocks of K, 17 per warp in registers whoever has them; staged numbers of 8 lanes, the
+  // warps' partial sums, what is handed over in two sets, and the carried states.
+  const size_t sums = 16 * 8 * 4, rest = 8 * 1024 + 3 * 16 * 8 * 8;
+  EXPECT_EQ(plan(1).shared_bytes, 144 * 512 + 8 * sums + rest);
+  EXPECT_EQ(plan(2).shared_bytes, 72 * 512 + 8 * sums + 4 * sums + rest);
+  EXPECT_EQ(plan(4).shared_bytes, 36 * 512 + 8 * sums + 8 * sums + rest);
+  EXPECT_EQ(plan(4).warp_blocks(), 5);
+  EXPECT_EQ(plan(4).warps_of_K(), 2);
+  EXPECT_EQ(persistent_plan_of({Cell::lstm, false, 20, 1150}, 1, 1, 1, 99, 99, 4).cluster, 1);
+  // Fewer bytes from L2, and one exchange more for each of three chunks of lanes.
+  const auto ingest = [](const PersistentPlan& p) {
+    return 3 * double(p.slice * 512 * p.blocks) / persistent::kL2BytesPerClock /
+           persistent::kClocksPerNs;
+  };
+  const double handed_over =
+      3 * sums / persistent::kClusterBytesPerClock / persistent::kClocksPerNs;
+  EXPECT_NEAR(plan(4).step_ns - plan(1).step_ns,
+              ingest(plan(4)) - ingest(plan(1)) +
+                  3 * (persistent::kClusterNs + handed_over -
+                       108 * 512 / persistent::kSharedBytesPerClock / persistent::kClocksPerNs),
+              1e-6);
+}
+
+TEST(PersistentPlan, ClustersAreChosenWhereTheyPay) {
+  const auto chosen = [](int64_t B, int64_t H, int most) {
+    return plan_persistent({Cell::lstm, true, B, H}, 132, kHopperShared, most);
+  };
+  EXPECT_EQ(chosen(20, 1150, 4).cluster, 4);
+  EXPECT_EQ(chosen(20, 1150, 2).cluster, 2);
+  EXPECT_LT(chosen(20, 1150, 4).step_ns, 0.85 * chosen(20, 1150, 1).step_ns);
+  EXPECT_LT(chosen(20, 1500, 4).step_ns, 0.6 * chosen(20, 1500, 1).step_ns);
+  EXPECT_EQ(chosen(1, 16, 4).cluster, 1) << "nothing to share";
+  // An H200 holds 32 clusters of 4: of 33 quarters of its multiprocessors.
+  EXPECT_EQ(persistent::clusters_held(132, 1), 132);
+  EXPECT_EQ(persistent::clusters_held(132, 2), 66);
+  EXPECT_EQ(persistent::clusters_held(132, 4), 32);
+  EXPECT_EQ(persistent::clusters_held(66, 4), 16);
 }
 
 TEST(PersistentPlan, SaysWhatItWouldNeed) {
   std::string why;
   const PersistentPlan none =
-      plan_persistent({Cell::lstm, false, 128, 4096}, 132, kHopperShared, &why);
+      plan_persistent({Cell::lstm, false, 128, 4096}, 132, kHopperShared, 4, &why);
   EXPECT_EQ(none.blocks, 0);
   EXPECT_NE(why.find("forward pass keeps the recurrent matrix on chip, and with H = 4096 spread "
                      "over 132 multiprocessors a block needs "),

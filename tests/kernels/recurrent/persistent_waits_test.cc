@@ -14,8 +14,14 @@ class PersistentWaitsTest : public PersistentSuite {
  protected:
   ~PersistentWaitsTest() override { unsetenv("UNROLL_PERSISTENT_TIMEOUT"); }
   // One group of lanes, 16 units to a block.
-  PersistentPlan plan(Cell cell, bool backward, int64_t B, int64_t H) const {
-    return persistent_plan_of({cell, backward, B, H, act(), exec().matmul}, 1, 1, 1);
+  PersistentPlan plan(Cell cell, bool backward, int64_t B, int64_t H, int cluster = 1) const {
+    return persistent_plan_of({cell, backward, B, H, act(), exec().matmul}, 1, 1, 1, 99, 99,
+                              cluster);
+  }
+  static cuda::PersistentReport report_of(PersistentArrays& arrays) {
+    cuda::PersistentReport report;
+    std::memcpy(&report, arrays.own_scratch.bytes().data(), sizeof report);
+    return report;
   }
 };
 
@@ -64,13 +70,15 @@ TEST_P(PersistentWaitsTest, NanInTheGradientsReachesEarlierSteps) {
   dh[size_t(((c.T - 1) * c.B + 1) * c.H + 8)] = std::bit_cast<double>(~uint64_t(0));
   arrays.dh.fill(dh);
   cuda::persistent_forward(exec(), arrays.persistent_forward_args());
-  cuda::persistent_backward(exec(), arrays.persistent_backward_args(), nullptr,
-                            plan(Cell::lstm, true, c.B, c.H));
-  synchronize();
-  const std::vector<double> dWx = arrays.dWx.read();
-  for (int i = 0; i < 4 * c.H; ++i) {
-    EXPECT_FALSE(std::isnan(dWx[size_t(i)])) << "lane 0";
-    EXPECT_TRUE(std::isnan(dWx[size_t(4 * c.H + i)])) << "lane 1";
+  for (const int cluster : {1, 2}) {
+    cuda::persistent_backward(exec(), arrays.persistent_backward_args(), nullptr,
+                              plan(Cell::lstm, true, c.B, c.H, cluster));
+    synchronize();
+    const std::vector<double> dWx = arrays.dWx.read();
+    for (int i = 0; i < 4 * c.H; ++i) {
+      EXPECT_FALSE(std::isnan(dWx[size_t(i)])) << "lane 0, cluster " << cluster;
+      EXPECT_TRUE(std::isnan(dWx[size_t(4 * c.H + i)])) << "lane 1, cluster " << cluster;
+    }
   }
 }
 
@@ -84,9 +92,7 @@ TEST_P(PersistentWaitsTest, TimesOutAndSaysWhoWaitsForWhat) {
   short_of_one.blocks = 2;  // units 32 to 39 are nobody's
   cuda::persistent_forward(exec(), arrays.persistent_forward_args(), nullptr, short_of_one);
   synchronize();
-  const std::vector<unsigned char> bytes = arrays.own_scratch.bytes();
-  cuda::PersistentReport report;
-  std::memcpy(&report, bytes.data(), sizeof report);
+  cuda::PersistentReport report = report_of(arrays);
   ASSERT_EQ(report.timed_out, 1u);
   EXPECT_LT(report.block, 2u);
   EXPECT_EQ(report.warp, uint32_t(32 / persistent::block_columns(act())));
@@ -99,8 +105,27 @@ TEST_P(PersistentWaitsTest, TimesOutAndSaysWhoWaitsForWhat) {
   short_of_one.blocks = 3;
   cuda::persistent_forward(exec(), arrays.persistent_forward_args(), nullptr, short_of_one);
   synchronize();
-  std::memcpy(&report, arrays.own_scratch.bytes().data(), sizeof report);
-  EXPECT_EQ(cuda::text_of(report), "");
+  EXPECT_EQ(cuda::text_of(report_of(arrays)), "");
+}
+
+// The block that gives up still meets the others of its cluster.
+TEST_P(PersistentWaitsTest, AClusterTimesOutTogether) {
+  const RecurrentCase c = {3, 2, 40, false, false, false, false, 0};
+  const oracle::Layer<double> layer = random_layer(Cell::tanh, c, GetParam());
+  PersistentArrays arrays(backend(), layer, GetParam(), 0);
+  arrays.dh.fill(0.5);
+  cuda::persistent_forward(exec(), arrays.persistent_forward_args());
+  setenv("UNROLL_PERSISTENT_TIMEOUT", "50", 1);
+  PersistentPlan short_of_one = plan(Cell::tanh, true, c.B, c.H, 2);
+  ASSERT_EQ(short_of_one.blocks, 4);
+  short_of_one.blocks = 2;  // units 32 to 39 are nobody's
+  cuda::persistent_backward(exec(), arrays.persistent_backward_args(), nullptr, short_of_one);
+  synchronize();
+  const cuda::PersistentReport report = report_of(arrays);
+  ASSERT_EQ(report.timed_out, 1u);
+  EXPECT_EQ(report.block, 1u) << "which takes in the second half of K";
+  EXPECT_EQ(report.owner, 2u);
+  EXPECT_GE(report.k, 32u);
 }
 
 TEST_P(PersistentWaitsTest, WhatDoesNotFitIsSaidWithNumbers) {

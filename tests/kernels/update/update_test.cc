@@ -187,7 +187,7 @@ TEST(UpdateOffsetsTest, ReachBeyondTwoToTheThirtyOne) {
   float *theta = slab(), *g = slab();
   std::vector<SlabPiece> pieces(2);
   pieces[0].count = 100;
-  pieces[1].offset = uint64_t(n - kPieceEntries);
+  pieces[1].offset = pieces[1].gradient = uint64_t(n - kPieceEntries);
   pieces[1].count = kPieceEntries;
   g[99] = 3;
   g[n - 1] = 4;
