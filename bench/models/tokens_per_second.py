@@ -94,8 +94,8 @@ def main():
     if args.quick:
         args.rounds, args.warmup, args.intervals, args.recipe = 1, 2, 2, args.recipe[:1]
     text = training_text(args.data)
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as unroll does for itself; the peer waits in the same way
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = "300000"  # its default, so that both wait alike whatever the load
     with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
     if not with_peer:
         print(f"{args.python} has no PyTorch: unroll alone; name an interpreter that has with --python",
