@@ -12,9 +12,10 @@ PATH.
 So short a training depends on its random numbers more than on anything else. What --shared names is the same on
 both sides, seed by seed: the initial weights, which PyTorch draws, and the lengths of chunks and the masks, which
 the peer draws by unroll's counters. All three are shared unless it says otherwise, so that a pair differs by
-rounding alone; `--shared` without a name leaves each side its own, and only the means compare. --precision is
-fp64 unless given: in fp32, where PyTorch's norm of a gradient of this size is off by 1e-4, the losses of a pair of
-widths 200,575,200 differ by a percent after nine steps at the recipe's learning rate, and rounding decides. Prints
+rounding alone; `--shared` without a name leaves each side its own. --precision is fp64 unless given: in fp32, where
+PyTorch's norm of a gradient of this size is off by 1e-4, the losses of a pair of widths 200,575,200 differ by a
+percent after nine steps at the recipe's learning rate. In fp64 that takes longer, but two epochs are long enough:
+there only the means of many seeds compare (bench/results). Prints
 the validation perplexity of every run, the means, the ratio of the means, and the mean of the ratios with its
 standard error.
 """
