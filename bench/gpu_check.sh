@@ -215,15 +215,20 @@ fi
 beside recurrent-stacks 60 recurrent --parts stacks --cells lstm --precisions bf16
 beside recurrent-gru-tanh 120 recurrent --cells gru tanh --precisions bf16 --parts layers
 if [[ -n ${UNROLL_PTB:-} ]]; then
-  beside tokens-zaremba 60 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50 --precision "$(precision bf16)"
+  beside tokens-zaremba 60 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50 \
+    --precision "$(precision bf16)" --variant "$(variant graphed)"
   beside tokens-awd-tf32 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
     --precision "$(precision tf32)" --variant eager
 fi
 beside softmax-compiled 90 softmax --precision "$(precision bf16)" --rounds 1 --compile
 beside update-all 60 update --precision "$(precision bf16)" --rounds 1
 beside recurrent-f32 120 recurrent --cells lstm --precisions tf32 fp32 --parts layers
-[[ -z ${UNROLL_PTB:-} ]] || beside tokens-awd-best 120 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm \
-  --rounds 1 --warmup 50 --precision "$(precision bf16)"
+if [[ -n ${UNROLL_PTB:-} ]]; then
+  beside tokens-awd-best 120 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
+    --precision "$(precision bf16)"
+  beside tokens-zaremba-best 120 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50 \
+    --precision "$(precision bf16)"
+fi
 for p in $([[ $device == cuda ]] && echo bf16 fp32 tf32 || echo fp32); do
   step "bench-$p" 60 "$bench" --device "$device" --precision "$p" --benchmark_min_time=0.02 \
     --benchmark_filter='-^(recurrent|softmax|update)' ${QUICK:+--quick}

@@ -1,20 +1,25 @@
 // Layer normalisation: of the rows that a recurrent layer normalises outside its loop, [T*B,4H]; and
-// the loop of an LSTM with layer normalisation, to be compared with recurrent_*/lstm.
+// the loop of an LSTM with layer normalisation, on CUDA in each schedule that takes it, to be compared
+// with recurrent_*/lstm.
 #include "bench/harness/roofline.h"
 #include "kernels/normalize/layer_norm.h"
+#include "kernels/recurrent/planner.h"
 #include "kernels/recurrent/recurrent.h"
 
 namespace unroll::bench {
 
 namespace {
 
-void add_loop(const Bench& bench, bool backward, const Shape& s) {
-  const std::string pass = backward ? "backward" : "forward";
-  bench.add("recurrent_norm_" + pass + "/lstm/" + text_of(s), [=, &bench](Bench::Case& c) {
+void add_loop(const Bench& bench, bool backward, Schedule schedule, const Shape& s) {
+  const std::string name =
+      std::string("recurrent_norm_") + (backward ? "backward" : "forward") + "/lstm/" +
+      (schedule == Schedule::automatic ? "" : name_of(schedule) + std::string("/"));
+  bench.add(name + text_of(s), [=, &bench](Bench::Case& c) {
     const int64_t T = s.T, B = s.B, H = s.H, GH = 4 * H;
     const DType act = bench.act();
     RecurrentForward f{};
     f.cell = Cell::lstm;
+    f.schedule = schedule;
     f.h = c.array(bench, act, T + 1, B, H);
     f.c = c.array(bench, DType::f32, T + 1, B, H);
     f.saved = c.array(bench, act, T, B, info_of(Cell::lstm).saved * H);
@@ -32,6 +37,13 @@ void add_loop(const Bench& bench, bool backward, const Shape& s) {
     c.work.flops = 2.0 * double(T * B * GH) * double(H);
     // Wx or dh and dWx, dRh; the saved numbers, h and R; c.
     c.work.bytes = units * (backward ? 19 * es + 4 : 10 * es + 20) + double(GH * H) * es;
+    if (bench.on_cuda()) {
+      DeviceFigures device;
+      device.multiprocessors = bench.exec().sm_count;
+      const StepTime step =
+          predict(schedule, {f.cell, act, bench.exec().matmul, T, B, H, true}, device);
+      c.predicted_seconds = (backward ? step.backward : step.forward) * s.T * 1e-6;
+    }
     if (!backward) {
       f.Wx = c.array(bench, DType::f32, T, B, GH);
       c.body = [exec = bench.exec(), f] { recurrent_forward(exec, f); };
@@ -39,6 +51,7 @@ void add_loop(const Bench& bench, bool backward, const Shape& s) {
     }
     RecurrentBackward b{};
     b.cell = f.cell;
+    b.schedule = schedule;
     b.dWx = c.array(bench, act, T, B, GH);
     b.dRh = c.array(bench, act, T, B, GH);
     b.dn_c = c.array(bench, act, T, B, H);
@@ -56,9 +69,11 @@ void add_loop(const Bench& bench, bool backward, const Shape& s) {
 }  // namespace
 
 void add_normalize(const Bench& bench) {
+  std::vector<Schedule> schedules = {Schedule::automatic};
+  if (bench.on_cuda()) schedules = {Schedule::step, Schedule::alternating};
   for (const Shape& s : kShapes) {
-    add_loop(bench, false, s);
-    add_loop(bench, true, s);
+    for (const Schedule schedule : schedules)
+      for (const bool backward : {false, true}) add_loop(bench, backward, schedule, s);
     const int64_t N = int64_t(s.T) * s.B, D = int64_t(4) * s.H;
     const double elements = double(N * D), es = double(size_of(bench.act()));
     bench.add("layer_norm_forward/" + text_of(s), [=, &bench](Bench::Case& c) {

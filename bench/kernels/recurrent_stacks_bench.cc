@@ -89,8 +89,14 @@ struct Layer {
     w.dRh = info_of(cell).split ? b.dRh : b.dWx;
     w.h = f.h;
     if (!stack.dropped) return;
-    drop.y = f.R;
     drop.bits = c.array(bench, DType::u32, GH, weight_drop_words(H));
+    // As a layer does: the passes mask R, or read a masked copy of it.
+    f.schedule = b.schedule =
+        choose_schedule(bench.exec(), Schedule::automatic, cell, act, T, B, H).schedule;
+    if (takes_mask(f.schedule))
+      f.mask = b.mask = {drop.bits, 0.5};
+    else
+      drop.y = f.R;
     drop.x = c.array(bench, DType::f32, GH, H);
     drop.p = 0.5;
     drop.key.counter = c.array(bench, DType::u64, 2);
@@ -98,7 +104,7 @@ struct Layer {
   }
 
   void run_forward(const Exec& exec) const {
-    if (drop.y) weight_drop_forward(exec, drop);
+    if (drop.bits) weight_drop_forward(exec, drop);
     gemm(exec, {.C = forward.Wx.matrix(), .A = x.matrix(), .B = W, .transpose_B = Transpose::yes});
     recurrent_forward(exec, forward);
   }
@@ -109,7 +115,7 @@ struct Layer {
   }
   void run_weight_gradients(const Exec& exec) const {
     recurrent_weight_gradients(exec, gradients);
-    if (drop.y) weight_drop_backward(exec, undrop);
+    if (drop.bits) weight_drop_backward(exec, undrop);
     gemm(exec,
          {.C = dW, .A = backward.dWx.matrix(), .B = x.matrix(), .transpose_A = Transpose::yes});
   }

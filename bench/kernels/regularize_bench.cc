@@ -16,16 +16,18 @@ constexpr int64_t kExperts = 15;
 void add_weight_drop(const Bench& bench, const Shape& s) {
   const int64_t rows = 4 * s.H, columns = s.H;
   const double elements = double(rows * columns);
-  bench.add("weight_drop_forward/" + text_of(s), [=, &bench](Bench::Case& c) {
-    WeightDrop a;
-    a.y = c.array(bench, bench.act(), rows, columns);
-    a.bits = c.array(bench, DType::u32, rows, weight_drop_words(columns));
-    a.x = c.array(bench, DType::f32, rows, columns);
-    a.p = 0.5;
-    a.key.counter = c.array(bench, DType::u64, 2);
-    c.work.bytes = elements * (4 + double(size_of(bench.act())) + 1.0 / 8);
-    c.body = [exec = bench.exec(), a] { weight_drop_forward(exec, a); };
-  });
+  for (const bool copy : {true, false})
+    bench.add((copy ? "weight_drop_forward/" : "weight_drop_bits/") + text_of(s),
+              [=, &bench](Bench::Case& c) {
+                WeightDrop a;
+                if (copy) a.y = c.array(bench, bench.act(), rows, columns);
+                a.bits = c.array(bench, DType::u32, rows, weight_drop_words(columns));
+                a.x = c.array(bench, DType::f32, rows, columns);
+                a.p = 0.5;
+                a.key.counter = c.array(bench, DType::u64, 2);
+                c.work.bytes = elements * ((copy ? 4 + double(size_of(bench.act())) : 0) + 1.0 / 8);
+                c.body = [exec = bench.exec(), a] { weight_drop_forward(exec, a); };
+              });
   bench.add("weight_drop_backward/" + text_of(s), [=, &bench](Bench::Case& c) {
     const View2 gradient = c.array(bench, DType::f32, rows, columns);
     const WeightDropBackward a{.dx = gradient,

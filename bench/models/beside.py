@@ -32,8 +32,9 @@ def run_bench(args, precision, pattern, *options):
     command = [args.unroll.resolve().parents[1] / "bench" / "unroll_bench", f"--benchmark_filter={pattern}",
                "--benchmark_format=json", f"--benchmark_min_time={args.min_time}", "--device", args.device,
                "--precision", precision, "--threads", args.threads, *options] + ["--quick"] * args.quick
-    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.stderr.strip() or f"{command[0]} ended with code {done.returncode}")
     text = done.stdout.strip()
     return json.loads(text)["benchmarks"] if text else [], done.stderr.strip()
 

@@ -2,7 +2,7 @@
 """Whether unroll learns what PyTorch learns: AWD-LSTM on the start of a text, several seeds each, on the CPU.
 
   ./dev bench compare_awd --data DIR [--tokens 100000] [--epochs 2] [--seeds 3] [--widths 200,575,200]
-                          [--shared initial lengths masks] [--precision fp64] [--python PYTHON]
+                          [--lr RATE] [--shared initial lengths masks] [--precision fp64] [--python PYTHON]
 
 DIR holds texts of the names *train* and *valid*, e.g. the Penn Treebank. Both train the recipe awd-lstm, with all
 its regularisers, random chunk lengths, clipping and weight decay, and smaller layers, on the lines that hold the
@@ -14,8 +14,8 @@ both sides, seed by seed: the initial weights, which PyTorch draws, and the leng
 the peer draws by unroll's counters. All three are shared unless it says otherwise, so that a pair differs by
 rounding alone; `--shared` without a name leaves each side its own. --precision is fp64 unless given: in fp32, where
 PyTorch's norm of a gradient of this size is off by 1e-4, the losses of a pair of widths 200,575,200 differ by a
-percent after nine steps at the recipe's learning rate. In fp64 that takes longer, but two epochs are long enough:
-there only the means of many seeds compare (bench/results). Prints
+percent after nine steps at the recipe's learning rate. In fp64 that takes longer, but two epochs at that rate are
+long enough, and only the means of many seeds compare; at --lr 10 rounding stays where it was (bench/results). Prints
 the validation perplexity of every run, the means, the ratio of the means, and the mean of the ratios with its
 standard error.
 """
@@ -65,7 +65,7 @@ def run_unroll(args, train, valid, seed, folder):
     run([args.unroll, "train", "--recipe", RECIPE, "--train", train, "--valid", valid, "--out", folder / f"run{seed}",
          "--emb", emb, "--hidden", hidden, "--hidden-last", last, "--epochs", args.epochs, "--finetune-epochs", 0,
          "--seed", seed, "--device", "cpu", "--threads", args.threads, "--precision", args.precision, "--quiet",
-         *initial])
+         *args.rate, *initial])
     log = [json.loads(line) for line in (folder / f"run{seed}" / "log.jsonl").read_text().splitlines()]
     return next(line["valid_ppl"] for line in log if line["kind"] == "end")
 
@@ -74,7 +74,7 @@ def run_peer(args, train, valid, seed, folder):
     """Leaves its initial weights in the folder."""
     return json.loads(run([args.python, PEER, "--recipe", RECIPE, "--text", train, "--valid", valid, "--widths",
                            args.widths, "--epochs", args.epochs, "--seed", seed, "--threads", args.threads,
-                           "--precision", args.precision, "--initial", folder / "initial.safetensors",
+                           "--precision", args.precision, *args.rate, "--initial", folder / "initial.safetensors",
                            "--as-unroll", *(what for what in args.shared if what != "initial")]))["valid_ppl"]
 
 
@@ -88,10 +88,12 @@ def main():
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--widths", default="200,575,200", help="word vectors, layers, last layer")
+    parser.add_argument("--lr", type=float, help="learning rate instead of the recipe's 30")
     parser.add_argument("--shared", nargs="*", choices=SHARED, default=SHARED, help="the same on both sides")
     parser.add_argument("--precision", choices=("fp32", "fp64"), default="fp64")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    args.rate = ["--lr", args.lr] if args.lr else []
     emb, hidden, last = map(int, args.widths.split(","))
     if emb != last or hidden == last:
         sys.exit(f"compare_awd: --widths {args.widths}: the recipe's word vectors are as wide as the last layer, and "

@@ -7,8 +7,8 @@ DIR holds a text of the name *train*, e.g. the Penn Treebank. Each round runs un
 (bench/peers/torch_lm.py, or torch_awd.py for the recipes awd-lstm.., with the interpreter --python, else $PYTHON,
 else python3 of the PATH); after all rounds the medians and the median ratio of the rounds are printed. Both run the
 same number of steps on the same number of threads; start, reading of the text, warm-up steps, evaluation and saving
-lie outside the timed part. --variant is that of torch_awd.py. Without PyTorch only unroll is measured. --quick: a few
-steps, one round.
+lie outside the timed part. --variant is the peer's: eager, graphed, compiled, or the best of them, which on a CPU is
+eager. Without PyTorch only unroll is measured. --quick: a few steps, one round.
 """
 import argparse
 import json
@@ -42,11 +42,10 @@ def run_unroll(args, recipe, text, valid, run):
 
 
 def run_peer(args, recipe, text):
-    awd = recipe.startswith("awd-")
-    peer = PEERS / ("torch_awd.py" if awd else "torch_lm.py")
+    peer = PEERS / ("torch_awd.py" if recipe.startswith("awd-") else "torch_lm.py")
     command = [args.python, peer, "--recipe", recipe, "--text", text, "--device", args.device,
                "--precision", args.precision, "--threads", args.threads, "--warmup", args.warmup,
-               "--steps", args.warmup * args.intervals] + ["--variant", args.variant] * awd
+               "--steps", args.warmup * args.intervals, "--variant", args.variant]
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         print("tokens_per_second: the peer did not run to its end", file=sys.stderr)

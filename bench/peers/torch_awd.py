@@ -24,12 +24,13 @@ import argparse
 import ctypes
 import json
 import math
-import time
 
 import torch
 from torch import nn
 
 import philox
+import variants
+from graphs import captured
 from torch_lm import read_text
 
 RECIPES = {
@@ -178,20 +179,6 @@ class Trainer:
         self.loss.copy_(loss.detach())
         self.masks.step += 1
 
-    def capture(self, words, targets):
-        """A graph over static inputs; two eager runs set the libraries up."""
-        words, targets = words.clone(), targets.clone()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self.work(words, targets)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.work(words, targets)
-        self.graphs[len(words)] = graph, words, targets
-
     def step(self, words, targets):
         group = self.optimizer.param_groups[0]
         rate = self.recipe["lr"] * len(words) / CHUNK
@@ -202,11 +189,12 @@ class Trainer:
         if self.graphs is None:
             return self.work(words, targets)
         if len(words) not in self.graphs:
-            self.capture(words, targets)
-        graph, static_words, static_targets = self.graphs[len(words)]
+            inputs = words.clone(), targets.clone()
+            self.graphs[len(words)] = captured(lambda: self.work(*inputs)), *inputs
+        replay, static_words, static_targets = self.graphs[len(words)]
         static_words.copy_(words)
         static_targets.copy_(targets)
-        graph.replay()
+        replay()
 
 
 @torch.no_grad()
@@ -276,27 +264,11 @@ def train(args, recipe, lanes, valid, vocabulary, eos):
 def measure(args, recipe, lanes, vocabulary, lengths, variant):
     torch.manual_seed(1)
     trainer = Trainer(args, recipe, vocabulary, variant == "graphed", variant == "compiled")
-
-    def synchronize():
-        if args.device != "cpu":
-            torch.cuda.synchronize()
-
     if variant == "graphed":
         for T in sorted(set(lengths)):
             trainer.step(lanes[:T], lanes[1:T + 1])
-    at, start = 0, 0.0
-    for step, T in enumerate(lengths):
-        if step == args.warmup:
-            synchronize()
-            start = time.perf_counter()
-        if at + T + 1 > len(lanes):
-            at = 0
-        trainer.step(lanes[at:at + T], lanes[at + 1:at + T + 1])
-        at += T
-    synchronize()
-    seconds = time.perf_counter() - start
-    words = sum(lengths[args.warmup:]) * recipe["batch"]
-    return {"variant": variant, "words_per_second": words / seconds, "seconds": seconds, "loss": trainer.loss.item()}
+    found = variants.speed(args, trainer.step, lanes, lengths)
+    return {**found, "loss": trainer.loss.item()}
 
 
 def main():
@@ -306,11 +278,12 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp64", "fp32", "tf32", "bf16", "fp16"), default="fp32")
-    parser.add_argument("--variant", choices=("eager", "graphed", "compiled", "best"), default="best")
+    variants.add_option(parser)
     parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
     parser.add_argument("--warmup", type=int, default=20, help="steps before those")
     parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--widths", help="of word vectors, recurrent layers and the last of them: 200,575,200")
+    parser.add_argument("--lr", type=float, help="learning rate instead of the recipe's")
     parser.add_argument("--valid", help="with --epochs: the validation text")
     parser.add_argument("--epochs", type=int, default=0, help="train so long, and print the best perplexity")
     parser.add_argument("--seed", type=int, default=1)
@@ -326,6 +299,8 @@ def main():
         recipe[width] //= args.scale
     if args.widths:
         recipe.update(zip(("emb", "hidden", "last"), map(int, args.widths.split(","))))
+    if args.lr:
+        recipe["lr"] = args.lr
 
     stream, ids = read_text(args.text)
     vocabulary, B = len(ids), recipe["batch"]
@@ -339,12 +314,8 @@ def main():
         return print(json.dumps(train(args, recipe, lanes, valid, vocabulary, ids["<eos>"])))
     random = torch.Generator().manual_seed(1)
     lengths = [min(chunk_length(random), len(lanes) - 1) for _ in range(args.warmup + args.steps)]
-    variants = [args.variant]
-    if args.variant == "best":
-        variants = ["eager"] if args.device == "cpu" else ["eager", "graphed", "compiled"]
-    results = [measure(args, recipe, lanes, vocabulary, lengths, variant) for variant in variants]
-    best = max(results, key=lambda r: r["words_per_second"])
-    print(json.dumps({**best, "all": results, "vocabulary": vocabulary, "torch": torch.__version__}))
+    best = variants.best_of(args, lambda variant: measure(args, recipe, lanes, vocabulary, lengths, variant))
+    print(json.dumps({**best, "vocabulary": vocabulary, "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

@@ -2,18 +2,23 @@
 """Training speed of PyTorch on the job of the recipes zaremba-small and zaremba-medium.
 
   torch_lm.py --recipe zaremba-small --text FILE [--threads 2] [--device cpu] [--steps 60] [--warmup 20]
+              [--precision fp32] [--variant best]
 
 nn.Embedding, nn.LSTM, nn.Linear and cross entropy; the batch, chunk, dropout, clipping, learning rate and loss
-(summed over time, averaged over the batch) of the recipe; the carried state is detached between chunks. Prints
-one JSON object. Words are counted as unroll counts them: every token trained on, <eos> included.
+(summed over time, averaged over the batch) of the recipe; the carried state is detached between chunks. --variant
+is eager, graphed (the whole step as one CUDA graph; a GPU only), compiled (torch.compile of the forward pass) or
+best: on a GPU all three in turn, the fastest counts; on a CPU eager. Prints one JSON object. Words are counted as
+unroll counts them: every token trained on, <eos> included.
 """
 import argparse
 import collections
 import json
-import time
 
 import torch
 from torch import nn
+
+import variants
+from graphs import captured
 
 RECIPES = {  # width, dropout, clip, batch, chunk, range of the initial weights
     "zaremba-small": (200, 0.0, 5.0, 20, 20, 0.1),
@@ -31,9 +36,9 @@ class Model(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -scale, scale)
 
-    def forward(self, words, state):
+    def forward(self, words, *state):
         h, state = self.rnn(self.dropout(self.encoder(words)), state)
-        return self.decoder(self.dropout(h)).flatten(0, 1), state
+        return self.decoder(self.dropout(h)).flatten(0, 1), *state
 
 
 def read_text(path):
@@ -42,6 +47,39 @@ def read_text(path):
         words = [word for line in lines for word in line.split() + ["<eos>"]]
     ids = {word: i for i, (word, _) in enumerate(collections.Counter(words).most_common())}
     return torch.tensor([ids[word] for word in words]), ids
+
+
+def measure(args, lanes, vocabulary, variant):
+    width, dropout, clip, batch, chunk, scale = RECIPES[args.recipe]
+    torch.manual_seed(1)
+    model = Model(vocabulary, width, dropout, scale).to(args.device)
+    forward = torch.compile(model) if variant == "compiled" else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    words, targets = lanes[:chunk].clone(), lanes[1:chunk + 1].clone()
+    state = [torch.zeros(2, batch, width, device=args.device) for _ in range(2)]
+    mean = torch.zeros((), device=args.device)
+
+    def work():
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.precision == "bf16"):
+            scores, *carried = forward(words, *state)
+        loss = nn.functional.cross_entropy(scores.float(), targets.reshape(-1), reduction="sum") / batch
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        for old, new in zip(state, carried):
+            old.copy_(new.detach())
+        mean.copy_(loss.detach() / chunk)
+
+    run = captured(work) if variant == "graphed" else work
+
+    def step(next_words, next_targets):
+        words.copy_(next_words)
+        targets.copy_(next_targets)
+        run()
+
+    found = variants.speed(args, step, lanes, [chunk] * (args.warmup + args.steps))
+    return {**found, "loss": mean.item()}
 
 
 def main():
@@ -53,44 +91,17 @@ def main():
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
     parser.add_argument("--warmup", type=int, default=20, help="steps before those")
+    variants.add_option(parser)
     args = parser.parse_args()
-    width, dropout, clip, batch, chunk, scale = RECIPES[args.recipe]
+    batch = RECIPES[args.recipe][3]
     torch.set_num_threads(args.threads)
-    torch.manual_seed(1)
     tf32 = args.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
     stream, ids = read_text(args.text)
-    vocabulary = len(ids)
     lanes = stream[:len(stream) // batch * batch].view(batch, -1).t().contiguous().to(args.device)
-    model = Model(vocabulary, width, dropout, scale).to(args.device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-
-    def synchronize():
-        if args.device != "cpu":
-            torch.cuda.synchronize()
-
-    state, at, start = None, 0, 0.0
-    for step in range(args.warmup + args.steps):
-        if step == args.warmup:
-            synchronize()
-            start = time.perf_counter()
-        if at + chunk + 1 > len(lanes):
-            at = 0
-        words, targets = lanes[at:at + chunk], lanes[at + 1:at + chunk + 1]
-        at += chunk
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.precision == "bf16"):
-            scores, state = model(words, state)
-        loss = nn.functional.cross_entropy(scores.float(), targets.reshape(-1), reduction="sum") / batch
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-        state = tuple(s.detach() for s in state)
-    synchronize()
-    seconds = time.perf_counter() - start
-    print(json.dumps({"words_per_second": args.steps * batch * chunk / seconds, "seconds": seconds,
-                      "loss": loss.item() / chunk, "vocabulary": vocabulary, "torch": torch.__version__}))
+    best = variants.best_of(args, lambda variant: measure(args, lanes, len(ids), variant))
+    print(json.dumps({**best, "vocabulary": len(ids), "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "host/io/atomic_file.h"
 #include "kernels/base/error.h"
 
 namespace unroll {
@@ -25,7 +25,7 @@ void TokenFile::fail(const char* what) const {
 }
 
 TokenFile::TokenFile(const std::string& path, bool named) : path_(path) {
-  name_ = path.empty() ? (std::filesystem::temp_directory_path() / "unroll").string() : path;
+  name_ = path.empty() ? temporary_folder() + "/unroll" : path;
   name_ += ".XXXXXX";
   fd_ = mkostemp(name_.data(), O_CLOEXEC);
   if (fd_ < 0) fail("create");

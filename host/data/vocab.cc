@@ -105,7 +105,7 @@ Vocab::Vocab(const TypeCounts& counts, const VocabLimits& limits) : unit_(counts
     uint32_t first;  // rank of first appearance
   };
   Type eos{kEos, 0, counts.types()}, unk{kUnk, 0, counts.types() + 1};
-  bool needs_unk = unit_ == Unit::word;
+  bool needs_unk = unit_ == Unit::word || limits.min_count > 1;
   std::vector<Type> kept;
   for (uint32_t i = 0; i < counts.types(); ++i) {
     const Type type{counts.token(i), counts.count(i), i};

@@ -78,8 +78,8 @@ class Vocab {
 
   // Ids by descending count, ties by first appearance; <eos> is counted like a word, and what is
   // cut counts as <unk>. <unk> exists in a word vocabulary always, in a character vocabulary when
-  // something is cut or the text has it. Throws a usage Error where the limits leave no room for a
-  // token.
+  // min_count is above 1, something is cut or the text has it. Throws a usage Error where the
+  // limits leave no room for a token.
   Vocab(const TypeCounts& counts, const VocabLimits& limits);
 
   // A list with one token per line, id = line number from 0; a second column may hold the id or a

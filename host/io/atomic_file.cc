@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "kernels/base/error.h"
@@ -114,6 +115,15 @@ std::string read_file(const std::string& path) {
   if (fd >= 0) ::close(fd);
   if (n < 0) throw Error(ErrorKind::usage, path + ": cannot be read: " + std::strerror(error));
   return text;
+}
+
+std::string temporary_folder() {
+  std::error_code error;
+  const std::string folder = std::filesystem::temp_directory_path(error).string();
+  if (error)
+    throw Error(ErrorKind::disk, "the folder for temporary files: " + error.message() +
+                                     "; set TMPDIR to a folder that exists");
+  return folder;
 }
 
 }  // namespace unroll

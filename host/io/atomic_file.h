@@ -38,4 +38,7 @@ void write_file(const std::string& path, std::string_view text);
 // The whole content of a file. Throws Error(usage) with path and errno text.
 std::string read_file(const std::string& path);
 
+// The folder for temporary files: $TMPDIR, or /tmp. Throws Error(disk) where it is none.
+std::string temporary_folder();
+
 }  // namespace unroll

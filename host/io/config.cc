@@ -267,6 +267,8 @@ std::optional<double> Config::init_radius() const {
 }
 
 void Config::validate() const {
+  Config checked;  // a program sets fields without set()
+  for (const Setting& s : settings()) set_value(checked, s, s.value_text(*this), "config");
   const auto radius = init_radius();
   if (init != "pytorch" && !(radius && *radius > 0 && *radius <= 10))
     usage("init = '" + init + "', expected \"pytorch\" or \"uniform:R\" with R in (0, 10], e.g. " +

@@ -109,7 +109,7 @@ struct Config {
   // Every effective setting with its help as a comment; from_toml gives the same Config back.
   std::string to_toml() const;
 
-  // Throws Error(usage) for settings that do not fit together: why, and the fix.
+  // Throws Error(usage) for settings out of range or that do not fit together: why, and the fix.
   void validate() const;
 
   // The numbers of `cutoffs`. Throws Error(usage) where it is no list of them.

@@ -24,6 +24,19 @@ struct RunDir {
   static RunDir open(const std::string& path);
 };
 
+// Keeps other processes from training in a run directory, until it goes or the process ends.
+class RunLock {
+ public:
+  // Throws Error(usage) where another process has it. A file system without locks keeps nobody off.
+  explicit RunLock(const RunDir& run);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int fd_;
+};
+
 // The file that a MODEL argument means: a .safetensors or n-gram file itself, or the model of a run
 // directory. Throws Error(usage) with path, errno text and fix.
 std::string resolve_model(const std::string& argument);

@@ -57,7 +57,7 @@ std::vector<Setting> make_table() {
      "add each layer's input to its output where the widths agree"},
     {"layer_norm", model, K::boolean, &C::layer_norm, 0, 0, {}, {"layernorm", "ln"},
      "layer normalisation inside the recurrent layers: of both their products, and of the LSTM's cell "
-     "states; on a GPU it needs schedule auto or alternating"},
+     "states; on a GPU in every schedule but the persistent one"},
     {"biases", model, K::integer, &C::biases, 1, 2, {}, {},
      "bias vectors per layer: 2 as PyTorch and Torch, 1 as TensorFlow"},
     {"init", model, K::text, &C::init, 0, 0, {}, {},
@@ -229,7 +229,7 @@ std::vector<Setting> make_table() {
      "runs or ends in an error"},
     {"wavefront", system, K::choice, &C::wavefront, 0, 0, {"auto", "on", "off"}, {},
      "two layers of one width at once on a GPU, the upper one a part of the chunk behind: auto "
-     "where that is predicted to be faster, on runs or ends in an error; padded chunks run in order"},
+     "where that is predicted to be faster, on runs or ends in an error"},
     {"logits_memory", system, K::bytes, &C::logits_memory, 0, kMany, {}, {},
      "bytes for the scores of all words, more are done in several turns; 0 is automatic: 256M on a "
      "CPU, a quarter of the free memory up to 16G on a GPU"},
@@ -286,7 +286,9 @@ std::string Setting::value_text(const Config& c) const {
     std::string operator()(bool Config::*f) const { return c.*f ? "true" : "false"; }
     std::string operator()(std::string Config::*f) const { return c.*f; }
     std::string operator()(double Config::*f) const {
-      return fmt::format("{}", c.*f) + (kind == SettingKind::duration ? "s" : "");
+      const std::string text = fmt::format("{}", c.*f);
+      const bool unit = kind == SettingKind::duration && text.find('e') == std::string::npos;
+      return unit ? text + "s" : text;  // "1e-05s" is no time
     }
     std::string operator()(std::vector<std::string> Config::*f) const {
       return fmt::format("{}", fmt::join(c.*f, ","));

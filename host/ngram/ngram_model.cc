@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "host/io/atomic_file.h"
 #include "host/ngram/arpa.h"
 #include "host/ngram/counts.h"
 #include "host/ngram/prune.h"
@@ -51,9 +52,8 @@ int threads_or_all(int threads) {
 }
 
 SortSettings sort_settings(const NgramOptions& options) {
-  return {
-      options.memory, threads_or_all(options.threads),
-      !options.folder.empty() ? options.folder : std::filesystem::temp_directory_path().string()};
+  return {options.memory, threads_or_all(options.threads),
+          !options.folder.empty() ? options.folder : temporary_folder()};
 }
 
 std::vector<std::vector<uint64_t>> copy_counts(const NgramFile& file) {

@@ -29,13 +29,15 @@ Scratch scratch_of(const Tape& tape, const LayerRun& l, const DirectionRun& d, T
 LayerRun::LayerRun(const Tape& tape, Cell cell, const RecurrentParams& p, const Var& x,
                    const View1& lengths, const LayerOptions& options)
     : cell(cell),
-      schedule(options.schedule),
       lengths(lengths),
       x(x.value()),
       dx(x.slot()),
       T(x.value().extent(0)),
       B(x.value().extent(1)),
-      H(tape.params().weight(p.R).n[1]) {}
+      H(tape.params().weight(p.R).n[1]),
+      schedule(
+          choose_schedule(tape.exec(), options.schedule, cell, tape.act(), T, B, H, p.normalised())
+              .schedule) {}
 
 DirectionRun begin_direction(Tape& tape, const LayerRun& l, const RecurrentParams& p,
                              const LayerState& state, const View1& keep, bool reverse,
@@ -44,7 +46,7 @@ DirectionRun begin_direction(Tape& tape, const LayerRun& l, const RecurrentParam
   DirectionRun d;
   d.p = p;
   d.reverse = reverse;
-  d.dropped = weight_drop(tape, p.R, options.weight_drop);
+  d.dropped = weight_drop(tape, p.R, options.weight_drop, takes_mask(l.schedule));
   d.noise = noise_of(tape, options);
   const int64_t slot = reverse ? l.T : 0;
   d.h = tape.tensor(tape.act(), {l.T + 1, l.B, l.H});
@@ -79,6 +81,7 @@ RecurrentForward forward_args(const Tape& tape, const LayerRun& l, const Directi
           .b_W = params.vector(d.p.b_W),
           .b_R = params.vector(d.p.b_R),
           .lengths = l.lengths,
+          .mask = d.dropped.mask(),
           .noise = d.noise,
           .norm = d.p.normalised() ? loop_norm(tape, d) : LoopNorm{},
           .scratch = scratch_of(tape, l, d, memory.holder, steps)};
@@ -109,6 +112,7 @@ RecurrentBackward backward_args(const Tape& tape, const LayerRun& l, const Direc
           .fresh = view3(d.fresh),
           .R = d.dropped.R,
           .lengths = l.lengths,
+          .mask = d.dropped.mask(),
           .noise = d.noise,
           .norm = d.p.normalised() ? loop_norm(tape, d) : LoopNorm{},
           .scratch = scratch_of(tape, l, d, memory.holder, steps)};
@@ -135,7 +139,7 @@ void add_input_gradient(const Tape& tape, const LayerRun& l, const DirectionRun&
 void add_weight_gradients(Tape& tape, const LayerRun& l, const DirectionRun& d,
                           const PassMemory& memory) {
   // What is read and no more, since it is kept until the branches are joined.
-  tape.aside([cell = l.cell, x = l.x, p = d.p, reverse = d.reverse, drop = d.dropped.mask(),
+  tape.aside([cell = l.cell, x = l.x, p = d.p, reverse = d.reverse, drop = d.dropped.without_copy(),
               h = d.h, h_in = d.h_in, dWx = memory.dWx, dRh = memory.dRh](Tape& t) {
     // Those of a normalised layer were taken before dWx, which dN may be, changed:
     // add_norm_gradients.

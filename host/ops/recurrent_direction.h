@@ -16,11 +16,11 @@ struct NormRun {
 // What the directions of a layer share.
 struct LayerRun {
   Cell cell;
-  Schedule schedule;
   View1 lengths;
   Tensor x;
   std::shared_ptr<Var::Slot> dx;
   int64_t T, B, H;
+  Schedule schedule;  // that both passes run in: the one asked for, or the one chosen
 
   LayerRun(const Tape& tape, Cell cell, const RecurrentParams& p, const Var& x,
            const View1& lengths, const LayerOptions& options);
@@ -79,8 +79,8 @@ void add_weight_gradients(Tape& tape, const LayerRun& l, const DirectionRun& d,
                           const PassMemory& memory);
 
 // Of a normalised layer (recurrent_norm.cc): its arrays; the arguments of the loop; LN of Wx in
-// place; and after backward the gradients of gains, of b_W and of b_c, and the gradient of W x in
-// the place of that of LN(W x), which dx needs.
+// place; and after backward the gradients of gains, of b_W, of b_R and of b_c, and the gradient of
+// W x in the place of that of LN(W x), which dx needs.
 NormRun begin_norm(const Tape& tape, const LayerRun& l);
 LoopNorm loop_norm(const Tape& tape, const DirectionRun& d);
 void normalise_input(const Tape& tape, const LayerRun& l, const DirectionRun& d,

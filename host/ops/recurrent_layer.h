@@ -31,8 +31,6 @@ struct LayerOptions {
   double dropout_recurrent = 0;         // share of h_tm1 that R does not see
   bool locked = false;                  // one dropout mask per chunk instead of one per step
   Schedule schedule = Schedule::automatic;
-
-  bool noise() const { return zoneout_h > 0 || zoneout_c > 0 || dropout_recurrent > 0; }
 };
 
 // x [T,B,I]; the result is [T,B,H]. keep [B] and lengths [B] are i32 on the device; lengths may be

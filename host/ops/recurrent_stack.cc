@@ -17,12 +17,10 @@ std::vector<WavefrontChoice> wavefronts_of(const Exec& exec, const RecurrentStac
   std::vector<WavefrontChoice> choices(L);
   if (stack.wavefront == Wavefront::off) return choices;
   WavefrontTask task = {stack.wavefront, stack.layer.schedule, stack.cell, act, T, B, 0, 0, ""};
-  if (stack.layer.noise())
-    task.obstacle = "zoneout and recurrent dropout count the steps of the whole chunk";
-  else if (stack.residual)
-    task.obstacle = "there are residual sums between the layers";
-  else if (stack.layers[0].normalised())
-    task.obstacle = "layers with layer normalisation run in the alternating schedule";
+  // Of the sum, and of both layers' masked h.
+  task.more_kernels = (stack.residual ? 2 : 0) + (stack.layer.dropout_recurrent > 0 ? 2 : 0);
+  if (stack.layers[0].normalised())
+    task.obstacle = "layers with layer normalisation do not run in the persistent schedule";
   bool any = false;
   for (size_t l = 0; l + 1 < L; ++l) {
     task.H_lower = widths[l];
@@ -45,32 +43,36 @@ Var recurrent_stack(Tape& tape, const RecurrentStack& stack, const Var& x, const
                     const View1& keep, const View1& lengths) {
   const size_t L = stack.layers.size();
   const int64_t T = x.value().extent(0), B = x.value().extent(1);
+  std::vector<int64_t> widths;
+  for (const RecurrentParams& p : stack.layers)
+    widths.push_back(tape.params().weight(p.R).columns());
   std::vector<WavefrontChoice> wavefronts(L);
-  if (T > 1 && !lengths) {
-    std::vector<int64_t> widths;
-    for (const RecurrentParams& p : stack.layers)
-      widths.push_back(tape.params().weight(p.R).columns());
-    wavefronts = wavefronts_of(tape.exec(), stack, tape.act(), T, B, widths);
-  }
+  if (T > 1) wavefronts = wavefronts_of(tape.exec(), stack, tape.act(), T, B, widths);
+  const auto sums = [&](const Var& in, int64_t H) {
+    return stack.residual && in.value().extent(2) == H;
+  };
   Var y = x;
   for (size_t l = 0; l < L; ++l) {
-    const Var in =
+    Var in =
         dropout(tape, y, l == 0 ? stack.dropout_input : stack.dropout_hidden, stack.layer.locked);
     if (wavefronts[l].parts > 1) {
-      y = recurrent_wavefront(tape,
-                              {.cell = stack.cell,
-                               .lower = stack.layers[l],
-                               .upper = stack.layers[l + 1],
-                               .dropout = stack.dropout_hidden,
-                               .options = stack.layer,
-                               .parts = wavefronts[l].parts},
-                              in, state[l], state[l + 1], keep);
+      const WavefrontResult both = recurrent_wavefront(tape,
+                                                       {.cell = stack.cell,
+                                                        .lower = stack.layers[l],
+                                                        .upper = stack.layers[l + 1],
+                                                        .dropout = stack.dropout_hidden,
+                                                        .residual = sums(in, widths[l]),
+                                                        .options = stack.layer,
+                                                        .parts = wavefronts[l].parts},
+                                                       in, state[l], state[l + 1], keep, lengths);
+      y = both.y;
+      in = both.x_upper;
       ++l;
-      continue;
+    } else {
+      y = recurrent_layer(tape, stack.cell, stack.layers[l], in, state[l], keep, lengths, false,
+                          stack.layer);
     }
-    y = recurrent_layer(tape, stack.cell, stack.layers[l], in, state[l], keep, lengths, false,
-                        stack.layer);
-    if (stack.residual && y.value().extent(2) == in.value().extent(2)) y = add(tape, y, in);
+    if (sums(in, widths[l])) y = add(tape, y, in);
   }
   return y;
 }

@@ -26,8 +26,8 @@ struct RecurrentStack {
   double dropout_input = 0, dropout_hidden = 0;  // before the first layer, and between layers
   LayerOptions layer;     // of every layer; its `locked` is also that of the masks around layers
   bool residual = false;  // where a layer's input and output are equally wide
-  // Of neighbouring layers, on chunks of more than one step whose lanes are all full; others always
-  // run one layer after the other.
+  // Of neighbouring layers, on chunks of more than one step; others always run one layer after the
+  // other.
   Wavefront wavefront = Wavefront::automatic;
 };
 

@@ -2,6 +2,7 @@
 
 #include "host/ops/persistent_watch.h"
 #include "host/ops/recurrent_direction.h"
+#include "kernels/elementwise/add.h"
 #include "kernels/elementwise/dropout.h"
 #include "kernels/recurrent/backward_part.h"
 #include "kernels/recurrent/wavefront.h"
@@ -15,13 +16,23 @@ struct Side {
   DirectionRun d;
 };
 
-// The dropout between the layers, of some steps in either direction.
+// What stands between the layers, of some steps.
 struct Between {
-  double p;  // 0: nothing is dropped, what one layer gives the other gets
+  bool sums;  // the lower layer's input is added to its output
+  double p;   // 0: nothing is dropped, what one layer gives the other gets
   bool locked;
   MaskKey key;
 
   bool drops() const { return p > 0; }
+  // to = h + x, as add() has it; nothing without the sum, where `to` is h.
+  void sum(const Exec& exec, const View3& to, const View3& h, const View3& x,
+           const Steps& s) const {
+    if (!sums) return;
+    const View2 y = to.slice(s.first, s.count).matrix();
+    add_scaled(exec, {.y = y, .x = h.slice(s.first, s.count).matrix()});
+    add_scaled(exec, {.y = y, .x = x.slice(s.first, s.count).matrix(), .to_y = Accumulate::add});
+  }
+  // Dropout, in either direction.
   void map(const Exec& exec, const View3& to, const View3& from, const Steps& s) const {
     if (drops())
       dropout(exec, {.y = to.slice(s.first, s.count),
@@ -37,13 +48,15 @@ struct Between {
 RecurrentForward part_of(RecurrentForward a, const Steps& s) {
   a.h = a.h.slice(s.first, s.count + 1);
   a.c = a.c.slice(s.first, s.count + 1);
-  a.saved = a.saved.slice(s.first, s.count);
-  a.Wx = a.Wx.slice(s.first, s.count);
+  for (View3* of_steps : {&a.saved, &a.h_in, &a.fresh, &a.Wx})
+    *of_steps = of_steps->slice(s.first, s.count);
+  a.first_step = s.first;
   return a;
 }
 
+// y: what the lower layer gives, its sum with its input where there is one.
 void forward(const Tape& tape, const Side& lower, const Side& upper, const Between& between,
-             int64_t P) {
+             const View3& y, int64_t P) {
   const Exec& exec = tape.exec();
   const int64_t T = lower.l.T, longest = lower_part(T, P, 0).count;
   PassMemory lower_memory, upper_memory;
@@ -57,7 +70,8 @@ void forward(const Tape& tape, const Side& lower, const Side& upper, const Betwe
   watch_lower(0);
   for (int64_t k = 0; k < P; ++k) {
     const Steps s = upper_part(T, P, k);
-    between.map(exec, upper.l.x.view<3>(), lower.d.h.slice(1, T).view<3>(), s);
+    between.sum(exec, y, lower.d.h.slice(1, T).view<3>(), view3(lower.l.x), s);
+    between.map(exec, upper.l.x.view<3>(), y, s);
     project_input(tape, upper.l, upper.d, upper_memory, s.first, s.count);
     if (k + 1 < P) {
       recurrent_forward_pair(exec, part_of(first, lower_part(T, P, k + 1)), part_of(second, s));
@@ -70,12 +84,11 @@ void forward(const Tape& tape, const Side& lower, const Side& upper, const Betwe
 }
 
 RecurrentBackward part_of(RecurrentBackward a, const Steps& s) {
-  a.dWx = a.dWx.slice(s.first, s.count);
-  a.dRh = a.dRh.slice(s.first, s.count);
-  a.dh = a.dh.slice(s.first, s.count);
   a.h = a.h.slice(s.first, s.count + 1);
   a.c = a.c.slice(s.first, s.count + 1);
-  a.saved = a.saved.slice(s.first, s.count);
+  for (View3* of_steps : {&a.dWx, &a.dRh, &a.dh, &a.saved, &a.fresh})
+    *of_steps = of_steps->slice(s.first, s.count);
+  a.first_step = s.first;
   return a;
 }
 
@@ -123,42 +136,47 @@ void backward(Tape& t, const Side& lower, const Side& upper, const Between& betw
     watch_pass(t, lower.d, part_of(first.whole, s));
   }
   first.memory.holder = Tensor();
+  if (between.sums) {
+    const GradientSink<2> dx_lower = t.gradient_sink(lower.l.dx);
+    if (dx_lower.view)
+      add_scaled(exec, {.y = dx_lower.view, .x = dy.matrix(), .to_y = dx_lower.mode});
+  }
   add_input_gradient(t, lower.l, lower.d, first.memory, t.gradient_sink(lower.l.dx), 0, T);
   add_weight_gradients(t, lower.l, lower.d, first.memory);
 }
 
 }  // namespace
 
-Var recurrent_wavefront(Tape& tape, const WavefrontLayers& w, const Var& x,
-                        const LayerState& lower_state, const LayerState& upper_state,
-                        const View1& keep) {
+WavefrontResult recurrent_wavefront(Tape& tape, const WavefrontLayers& w, const Var& x,
+                                    const LayerState& lower_state, const LayerState& upper_state,
+                                    const View1& keep, const View1& lengths) {
   LayerOptions options = w.options;
   options.schedule = Schedule::persistent;  // a part alone might be predicted to run in another
   const auto begin = [&](const RecurrentParams& p, const Var& in, const LayerState& state) {
-    const LayerRun l(tape, w.cell, p, in, {}, options);
+    const LayerRun l(tape, w.cell, p, in, lengths, options);
     return Side{l, begin_direction(tape, l, p, state, keep, false, options)};
-  };
-  const auto output = [&](Side& side) {
-    const Var y = tape.var(side.d.h.slice(1, side.l.T));
-    side.d.dy = y.slot();
-    return y;
   };
   // Masks are named in the order in which one layer after the other would name them.
   Side lower = begin(w.lower, x, lower_state);
-  Var between_layers = output(lower);
-  Between between = {tape.mode().noise ? w.dropout : 0, options.locked, {}};
+  Between between = {w.residual, tape.mode().noise ? w.dropout : 0, options.locked, {}};
+  // The gradient of the sum is that of the layer's output as well.
+  const Tensor h_lower = lower.d.h.slice(1, lower.l.T);
+  const Var y_lower = tape.var(between.sums ? h_lower.like(tape.arena()) : h_lower);
+  lower.d.dy = y_lower.slot();
+  Var x_upper = y_lower;
   if (between.drops()) {
     between.key = tape.next_mask_key();
-    between_layers = tape.var(between_layers.value().like(tape.arena()));
+    x_upper = tape.var(h_lower.like(tape.arena()));
   }
-  Side upper = begin(w.upper, between_layers, upper_state);
-  const Var y = output(upper);
-  forward(tape, lower, upper, between, w.parts);
+  Side upper = begin(w.upper, x_upper, upper_state);
+  const Var y = tape.var(upper.d.h.slice(1, upper.l.T));
+  upper.d.dy = y.slot();
+  forward(tape, lower, upper, between, y_lower.sequence(), w.parts);
   carry_on(tape, lower.l, lower.d, lower_state);
   carry_on(tape, upper.l, upper.d, upper_state);
   tape.record("recurrent_wavefront",
               [=, P = w.parts](Tape& t) { backward(t, lower, upper, between, P); });
-  return y;
+  return {y, x_upper};
 }
 
 }  // namespace unroll

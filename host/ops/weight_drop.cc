@@ -14,16 +14,18 @@ View2 master(const ParamStore& params, Param p) {
 
 }  // namespace
 
-DroppedWeight weight_drop(Tape& tape, Param R, double p) {
+DroppedWeight weight_drop(Tape& tape, Param R, double p, bool masked_by_passes) {
   DroppedWeight weight;
   weight.R = tape.params().weight(R);
   if (!tape.mode().noise || p == 0) return weight;
   const int64_t rows = weight.R.n[0], columns = weight.R.n[1];
   weight.p = p;
-  weight.copy = tape.tensor(tape.act(), {rows, columns});
   weight.bits = tape.tensor(DType::u32, {rows, weight_drop_words(columns)});
-  weight.R = weight.copy.matrix();
-  weight_drop_forward(tape.exec(), {.y = weight.R,
+  if (!masked_by_passes) {
+    weight.copy = tape.tensor(tape.act(), {rows, columns});
+    weight.R = weight.copy.matrix();
+  }
+  weight_drop_forward(tape.exec(), {.y = weight.copy ? weight.R : View2{},
                                     .bits = weight.bits.matrix(),
                                     .x = master(tape.params(), R),
                                     .p = p,

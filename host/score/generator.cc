@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include <fmt/format.h>
+
 #include "kernels/base/error.h"
 #include "kernels/base/philox.h"
 
@@ -47,11 +49,11 @@ int32_t draw(const std::vector<double>& log_p, const SamplingOptions& o, int32_t
 void check_sampling(const SamplingOptions& o) {
   const auto refuse = [](const std::string& what) { throw Error(ErrorKind::usage, what); };
   if (!(o.temperature > 0))
-    refuse("--temperature " + std::to_string(o.temperature) +
+    refuse(fmt::format("--temperature {}", o.temperature) +
            ": has to be above 0; use --greedy for the likeliest words");
   if (o.top_k < 0) refuse("--top-k " + std::to_string(o.top_k) + ": has to be 0 (all) or more");
   if (!(o.top_p > 0 && o.top_p <= 1))
-    refuse("--top-p " + std::to_string(o.top_p) + ": has to be above 0 and at most 1");
+    refuse(fmt::format("--top-p {}", o.top_p) + ": has to be above 0 and at most 1");
   if (o.length < 0) refuse("--length " + std::to_string(o.length) + ": has to be 0 or more");
 }
 

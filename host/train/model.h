@@ -35,6 +35,8 @@ class LanguageModel {
   // log p of every word: [T*B,V].
   virtual Tensor log_probabilities(Tape& tape, const Var& hidden) const = 0;
   virtual int vocabulary_size() const = 0;
+  // Whether a pass with dropout or other noise differs from one without.
+  virtual bool noisy() const = 0;
   // Sizes that depend on a chunk's targets, for an output layer that has such: a captured step
   // holds for chunks of the same shape and room. Empty where it has none.
   virtual std::vector<int64_t> room(const std::vector<int32_t>& /*target*/) const { return {}; }

@@ -1,13 +1,13 @@
 #include "host/train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include <fmt/format.h>
 
 #include "host/data/lanes.h"
 #include "host/data/sentences.h"
+#include "host/io/clock.h"
 #include "host/io/plot.h"
 #include "host/optim/lr_schedule.h"
 #include "host/score/neural_scorer.h"
@@ -21,14 +21,13 @@ namespace {
 constexpr double kReportEvery = 0.5;     // seconds between progress reports
 constexpr int64_t kNonfiniteLimit = 10;  // skipped updates in a row that mean divergence
 
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-
 }  // namespace
 
 Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config), writer_(*setup.backend) {
+  static TrainObserver nobody;
+  if (!s_.observer) s_.observer = &nobody;
+  config_.validate();
+  inputs_ = run_inputs(config_, s_.data);
   const Backend& backend = *s_.backend;
   source_ = training_source();
   schedules_ =
@@ -122,10 +121,10 @@ double Trainer::rate() const {
 }
 
 void Trainer::resume() {
-  std::string warning;
+  std::vector<std::string> warnings;
   state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
-                               s_.data.vocab->hash(), &warning);
-  if (!warning.empty()) s_.observer->warning(warning);
+                               inputs_, &warnings);
+  for (const std::string& warning : warnings) s_.observer->warning(warning);
   RunLog::truncate_to_step(s_.run.log(), state_.step);
   saved_step_ = state_.step;
 }
@@ -230,7 +229,7 @@ TrainResult Trainer::run() {
   log_ = std::make_unique<RunLog>(s_.run.log());
   log_schedules();
   events_ = std::make_unique<EventWriter>(s_.run.tensorboard(), state_.step > 0 ? state_.step : -1);
-  last_save_ = last_report_ = now();
+  last_save_ = last_report_ = seconds_now();
   // A run that had ended goes on with fine-tuning.
   if (state_.step > 0 && state_.chunk == 0 && main_phase_over()) {
     begin_finetuning();
@@ -243,12 +242,12 @@ TrainResult Trainer::run() {
     return result.why == TrainResult::Why::stopped || state_.valid_step == state_.step ||
            validate();
   };
-  double lap = now();
+  double lap = seconds_now();
   while (!done()) {
     writer_.check();
     train_chunk();
     if (micro_ != 0) continue;
-    const double t = now();
+    const double t = seconds_now();
     state_.seconds += t - lap;
     lap_seconds_ += t - lap;
     session_seconds_ += t - lap;
@@ -263,11 +262,11 @@ TrainResult Trainer::run() {
     }
     if (state_.chunk == chunks_)
       finish_epoch();
-    else if (config_.save_every > 0 && now() - last_save_ >= config_.save_every)
+    else if (config_.save_every > 0 && seconds_now() - last_save_ >= config_.save_every)
       save();
     else
       continue;
-    lap = now();
+    lap = seconds_now();
   }
   save();
   writer_.finish();

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "host/data/corpus.h"
 #include "host/data/prefetch.h"
 #include "host/io/checkpoint.h"
 #include "host/io/run_dir.h"
@@ -20,14 +19,6 @@
 #include "host/train/training_state.h"
 
 namespace unroll {
-
-// The texts of a run; test may be null.
-struct TrainingData {
-  const Vocab* vocab = nullptr;
-  const Corpus* train = nullptr;
-  const Corpus* valid = nullptr;
-  const Corpus* test = nullptr;
-};
 
 // What training says while it runs. The default listens to nothing.
 class TrainObserver {
@@ -84,7 +75,7 @@ class Trainer {
     ParamStore* params;  // materialised
     TrainingData data;
     RunDir run;
-    TrainObserver* observer;
+    TrainObserver* observer = nullptr;       // null: nobody listens
     const std::atomic<int>* stop = nullptr;  // not 0: stop after the current update, state saved
   };
   // Throws usage and data Errors for settings or texts that cannot work, and a resource Error where
@@ -126,6 +117,7 @@ class Trainer {
 
   Setup s_;
   const Config& config_;
+  std::vector<RunInput> inputs_;
   size_t logits_bytes_ = 0;
   MemoryEstimate estimate_;
   std::unique_ptr<Optimizer> optimizer_;

@@ -1,10 +1,10 @@
 // Where training stands: validation, the mean of the weights, fine-tuning, saved states and the way
 // back to them.
-#include <chrono>
 #include <cmath>
 
 #include <fmt/format.h>
 
+#include "host/io/clock.h"
 #include "host/optim/nonmonotone.h"
 #include "host/train/trainer.h"
 #include "host/train/weights_file.h"
@@ -14,11 +14,6 @@ namespace unroll {
 namespace {
 
 constexpr int kMaxRollbacks = 3;  // the third ends the run
-
-double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 
@@ -32,7 +27,7 @@ void Trainer::on_reported_weights(const std::function<void()>& work) {
 }
 
 bool Trainer::validate() {
-  const double start = now();
+  const double start = seconds_now();
   auto source = evaluation_source(*s_.data.valid, int(config_.eval_batch), int(config_.bptt));
   double loss = 0;
   bool best = false;
@@ -62,7 +57,7 @@ bool Trainer::validate() {
       state_.lr_stalled = 0;
     }
   }
-  log_validation(loss, best, now() - start);
+  log_validation(loss, best, seconds_now() - start);
   const bool trigger = nonmonotone(state_.validations, loss, config_.nonmono);
   state_.validations.push_back(loss);
   if (trigger && state_.finetuning)
@@ -106,14 +101,14 @@ void Trainer::begin_finetuning() {
 
 void Trainer::save() {
   if (!collect()) return;  // rolled back, and saved
-  last_save_ = now();
+  last_save_ = seconds_now();
   // While updates are being skipped the carried state is no good: the former file stays the one to
   // go back to.
   if (state_.nonfinite > 0) return;
   if (log_) log_->sync();  // the state takes its lines for granted
   saved_step_ = state_.step;
   save_training_state(writer_, s_.run.state(), state_, *s_.backend, *s_.params, *optimizer_,
-                      carried_, config_, s_.data.vocab->hash());
+                      carried_, config_, inputs_);
 }
 
 void Trainer::roll_back(const std::string& why) {
@@ -129,7 +124,7 @@ void Trainer::roll_back(const std::string& why) {
   prefetch_.reset();
   micro_ = 0;
   state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
-                               s_.data.vocab->hash(), nullptr);
+                               inputs_, nullptr);
   state_.lr_factor = factor;
   state_.rollbacks = rollbacks;
   state_.skipped = skipped;

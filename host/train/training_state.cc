@@ -4,6 +4,8 @@
 #include <type_traits>
 #include <vector>
 
+#include <fmt/ranges.h>
+
 #include "kernels/base/error.h"
 
 namespace unroll {
@@ -53,7 +55,34 @@ std::vector<Block> blocks(const ParamStore& params, const Optimizer& optimizer,
   return all;
 }
 
+// FNV-1a over the ids.
+std::string hash_of(const Corpus& text) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (uint64_t i = 0; i < text.size(); ++i) hash = (hash ^ uint32_t(text[i])) * 0x100000001b3;
+  return fmt::format("{:016x}", hash);
+}
+
 }  // namespace
+
+std::vector<RunInput> run_inputs(const Config& config, const TrainingData& data) {
+  if (!data.vocab || !data.train || !data.valid)
+    throw Error(ErrorKind::usage, "a run needs a vocabulary, a training and a validation text");
+  using Files = std::vector<std::string>;
+  // A program may have read its texts itself.
+  const auto name = [](const char* what, const Files& files) {
+    return files.empty() ? what : fmt::format("{} ({})", what, fmt::join(files, ", "));
+  };
+  const Files vocab = !config.vocab_of.empty() ? Files{config.vocab_of}
+                      : !config.vocab.empty()  ? Files{config.vocab}
+                                               : config.train;
+  std::vector<RunInput> inputs = {
+      {"vocab_hash", data.vocab->hash(), name("the vocabulary", vocab)},
+      {"train_hash", hash_of(*data.train), name("the training text", config.train)},
+      {"valid_hash", hash_of(*data.valid), name("the validation text", config.valid)}};
+  if (data.test)
+    inputs.push_back({"test_hash", hash_of(*data.test), name("the test text", config.test), false});
+  return inputs;
+}
 
 size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer,
                             const State& carried) {
@@ -65,7 +94,7 @@ size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer
 void save_training_state(SnapshotWriter& writer, const std::string& path, const TrainingState& s,
                          const Backend& backend, const ParamStore& params,
                          const Optimizer& optimizer, const State& carried, const Config& config,
-                         const std::string& vocab_hash) {
+                         const std::vector<RunInput>& inputs) {
   auto map = std::make_shared<StateMap>();
   visit_fields(s, [&](const char* name, const auto& value) {
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, bool>)
@@ -77,7 +106,7 @@ void save_training_state(SnapshotWriter& writer, const std::string& path, const 
   for (size_t i = 0; i < s.validations.size(); ++i)
     map->put("validation." + std::to_string(i), s.validations[i]);
   map->put("config", config.to_toml());
-  map->put("vocab_hash", vocab_hash);
+  for (const RunInput& input : inputs) map->put(input.key, input.hash);
   map->put("device", backend.device().name());
   map->put("act", name_of(params.act()));
   const std::vector<Block> all = blocks(params, optimizer, carried);
@@ -93,13 +122,17 @@ void save_training_state(SnapshotWriter& writer, const std::string& path, const 
 
 TrainingState load_training_state(const std::string& path, const Backend& backend,
                                   const ParamStore& params, const Optimizer& optimizer,
-                                  const State& carried, const std::string& vocab_hash,
-                                  std::string* warning) {
+                                  const State& carried, const std::vector<RunInput>& inputs,
+                                  std::vector<std::string>* warnings) {
   const StateFile file(path);
-  if (file.text("vocab_hash") != vocab_hash)
-    throw Error(ErrorKind::model, path + ": the state belongs to vocabulary " +
-                                      file.text("vocab_hash") + ", the run's is " + vocab_hash +
-                                      "; the run's files do not belong together");
+  for (const RunInput& input : inputs) {
+    if (!file.has(input.key) || file.text(input.key) == input.hash) continue;
+    const std::string changed = input.name + " is not the one that the run began with";
+    if (input.decides)
+      throw Error(ErrorKind::model, path + ": " + changed +
+                                        "; put that one back, or start a new run with --init-from");
+    if (warnings) warnings->push_back(changed + "; its figure is that of the text as it is now");
+  }
   if (file.text("act") != name_of(params.act()))
     throw Error(ErrorKind::model, path + ": the run was trained in " + file.text("act") +
                                       ", not in " + name_of(params.act()) +
@@ -126,9 +159,10 @@ TrainingState load_training_state(const std::string& path, const Backend& backen
   }
   params.cast_shadow(backend.exec());
   backend.stream().synchronize();
-  if (warning && file.text("device") != backend.device().name())
-    *warning = "the run was on \"" + file.text("device") + "\", this is \"" +
-               backend.device().name() + "\": it goes on, but not bit for bit as it would have";
+  if (warnings && file.text("device") != backend.device().name())
+    warnings->push_back("the run was on \"" + file.text("device") + "\", this is \"" +
+                        backend.device().name() +
+                        "\": it goes on, but not bit for bit as it would have");
   return s;
 }
 

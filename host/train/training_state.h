@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "host/data/corpus.h"
 #include "host/io/checkpoint.h"
 #include "host/memory/param_store.h"
 #include "host/optim/optimizer.h"
@@ -13,6 +14,23 @@
 #include "host/train/state.h"
 
 namespace unroll {
+
+// The texts of a run; test may be null.
+struct TrainingData {
+  const Vocab* vocab = nullptr;
+  const Corpus* train = nullptr;
+  const Corpus* valid = nullptr;
+  const Corpus* test = nullptr;
+};
+
+// What a run reads. A state goes on with the same only.
+struct RunInput {
+  std::string key, hash;  // in the state file
+  std::string name;       // for messages, with its file
+  bool decides = true;    // how training goes on; false: the test text, which is only scored
+};
+// Throws a usage Error where one is missing.
+std::vector<RunInput> run_inputs(const Config& config, const TrainingData& data);
 
 struct TrainingState {
   int64_t step = 0;       // updates made
@@ -44,17 +62,18 @@ struct TrainingState {
 void save_training_state(SnapshotWriter& writer, const std::string& path, const TrainingState& s,
                          const Backend& backend, const ParamStore& params,
                          const Optimizer& optimizer, const State& carried, const Config& config,
-                         const std::string& vocab_hash);
+                         const std::vector<RunInput>& inputs);
 // Bytes of such a snapshot.
 size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer,
                             const State& carried);
 
-// Sets everything from a state file. Throws a model Error where the file belongs to another model
-// or vocabulary. `warning` gets one line if the device or the number of threads differs, because
-// results may then differ in the last bits; empty otherwise.
+// Sets everything from a state file. Throws a model Error where the file belongs to another model,
+// vocabulary, training or validation text. `warnings`, which may be null, gets one line if the test
+// text differs, and one if the device or the number of threads does, because results may then
+// differ in the last bits.
 TrainingState load_training_state(const std::string& path, const Backend& backend,
                                   const ParamStore& params, const Optimizer& optimizer,
-                                  const State& carried, const std::string& vocab_hash,
-                                  std::string* warning);
+                                  const State& carried, const std::vector<RunInput>& inputs,
+                                  std::vector<std::string>* warnings);
 
 }  // namespace unroll

@@ -333,6 +333,12 @@ GPU_DEVICE void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const ui
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+// 2^x in two units of its last place, in one instruction; 0 instead of a subnormal number.
+GPU_DEVICE float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 // An f32 rounded to TF32 (10 bits of mantissa, ties away from zero).
 GPU_DEVICE uint32_t to_tf32(float x) {
   uint32_t bits;

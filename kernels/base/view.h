@@ -3,7 +3,7 @@
 //   View<T,R>     typed, used inside kernels; contiguous in the last axis; the leading axes
 //                 form rows of equal stride: element (i,j,k) is data[(i*n[1] + j)*ld + k]
 //   AnyView<R>    the same with the element type as a run-time value, used in argument structs
-//   View1..View4  AnyView by rank
+//   View1..View3  AnyView by rank
 //
 // A view with a null pointer is "not given"; argument structs say which fields may be so.
 #pragma once
@@ -109,7 +109,6 @@ struct AnyView {
 using View1 = AnyView<1>;
 using View2 = AnyView<2>;
 using View3 = AnyView<3>;
-using View4 = AnyView<4>;
 
 // A contiguous view of `data` with the given extents.
 template <class... N>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/elementwise/row_tiles.cuh"
-#include "kernels/heads/row_softmax.cuh"
+#include "kernels/heads/row_logits.cuh"
 
 namespace unroll::cuda {
 
@@ -59,11 +59,8 @@ void piece_sums_kernel(Piece a) {
 
 template <int kThreads, int N>
 void launch_piece_sums(const Exec& exec, const Piece& piece) {
-  using Team = RowTeam<kThreads>;
-  gpu::Launch shape;
-  shape.grid.x = unsigned((piece.z.n[0] + Team::kRows - 1) / Team::kRows);
-  shape.block.x = Team::kBlock;
-  gpu::launch(piece_sums_kernel<kThreads, N>, shape, exec.stream, piece);
+  gpu::launch(piece_sums_kernel<kThreads, N>, row_launch<kThreads>(piece.z.n[0]), exec.stream,
+              piece);
 }
 // wide: rows of z, and b, start on 16 bytes.
 inline void piece_sums(const Exec& exec, const Piece& piece, bool wide) {

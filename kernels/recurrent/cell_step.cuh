@@ -179,7 +179,7 @@ struct BackwardUnit {
 };
 
 // The arguments of every step: where in the arrays of the pass step t reads and writes. `i` counts
-// the steps in the order in which they run.
+// the steps in the order in which they run; numbers of steps and slots are those of the chunk.
 template <class C, class T>
 ForwardStep<T> forward_step(const RecurrentForward& a, int64_t i) {
   const int64_t T_steps = a.Wx.n[0], t = a.reverse ? T_steps - 1 - i : i;
@@ -196,11 +196,15 @@ ForwardStep<T> forward_step(const RecurrentForward& a, int64_t i) {
   step.b_W = static_cast<const float*>(a.b_W.data);
   step.b_R = static_cast<const float*>(a.b_R.data);
   step.lengths = static_cast<const int32_t*>(a.lengths.data);
-  step.t = int(t);
+  step.t = int(a.first_step + t);
   step.noise = loop_noise<float>(a.noise, a.h.n[1], a.h.n[2]);
-  step.slot = int(after);
-  step.t_next = i + 1 < T_steps ? int(a.reverse ? t - 1 : t + 1) : -1;
-  if (a.noise.masks_h() && step.t_next >= 0) step.h_in = a.h_in.at(step.t_next).template as<T>();
+  step.slot = int(a.first_step + after);
+  step.t_next = -1;
+  if (i + 1 < T_steps) {
+    const int64_t next = a.reverse ? t - 1 : t + 1;
+    step.t_next = int(a.first_step + next);
+    if (a.noise.masks_h()) step.h_in = a.h_in.at(next).template as<T>();
+  }
   if (needs_fresh(a.cell, a.noise) && a.fresh) step.fresh = a.fresh.at(t).template as<float>();
   return step;
 }
@@ -224,11 +228,11 @@ BackwardStep<T> backward_step(const RecurrentBackward& a, const View2& carried_h
   }
   if (C::saved > 0) step.saved = a.saved.at(t).template as<const T>();
   step.lengths = static_cast<const int32_t*>(a.lengths.data);
-  step.t = int(t);
+  step.t = int(a.first_step + t);
   step.first = i == 0;
   step.noise = loop_noise<float>(a.noise, a.h.n[1], a.h.n[2]);
-  step.slot = int(after);
-  step.t_next = i == 0 ? -1 : int(a.reverse ? t - 1 : t + 1);
+  step.slot = int(a.first_step + after);
+  step.t_next = i == 0 ? -1 : int(a.first_step + (a.reverse ? t - 1 : t + 1));
   if (needs_fresh(a.cell, a.noise)) step.fresh = a.fresh.at(t).template as<const float>();
   return step;
 }

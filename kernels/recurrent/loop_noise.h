@@ -13,7 +13,8 @@
 //
 // Nothing drawn is stored. Philox block (slot B + b) H + u belongs to unit u of lane b in one of
 // the T+1 slots of h: word 0 decides k_h and word 1 k_c of the step that writes the slot, word 2
-// decides m of the step that reads it; locked, m is always that of slot 0. What it decides happens
+// decides m of the step that reads it; locked, m is always that of slot 0. Steps and slots are
+// counted in the whole chunk, also by a pass over a part of it. What it decides happens
 // where the word is below dropout_threshold of its rate. So one block per unit and step serves
 // either pass: a step needs its own k, and m of what it hands on to the step after it.
 #pragma once
@@ -30,7 +31,7 @@ struct StateNoise {
   bool locked = false;                  // one dropout mask per chunk instead of one per step
   bool mean = false;  // evaluation: zoneout in its expectation, no dropout, nothing drawn
   MaskKey key{};      // where something is drawn
-  View2 resets{};     // [T,B]  i32, 0 or 1; may be left out
+  View2 resets{};     // [T,B]  i32, 0 or 1, of the whole chunk; may be left out
 
   bool draws() const { return !mean && (zoneout_h > 0 || zoneout_c > 0 || dropout > 0); }
   // Whether R multiplies something else than the carried h.

@@ -35,6 +35,9 @@ struct OneThread {
     std::copy_n(all, N, total.v);
     return total;
   }
+  // The loop's products read the arrays of the pass.
+  template <class Act>
+  void hand_on(int64_t, int64_t, Act) const {}
 };
 
 template <class Lane>

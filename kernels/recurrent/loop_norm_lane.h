@@ -8,6 +8,8 @@
 //   bool leads();            whether this thread writes what there is once per lane
 //   each(n, f);              f(u) for u = 0..n-1
 //   sum<N>(n, f) -> Sums     the sum of f(u), the same to every thread, in a fixed order
+//   hand_on(b, k, v)         v is entry k of lane b of what the next product multiplies; once for
+//                            each entry, for a product that does not read the arrays of the pass
 //
 // Means and variances are taken in two passes over the row.
 //
@@ -76,14 +78,16 @@ struct NormedLstm {
   }
 };
 
-// Writes h_t and what the next step's product reads; fresh is h before its zoneout, or null.
-template <class Act, class Acc>
-UNROLL_LANE void finish_h(const NormForwardStep<Act, Acc>& a, int64_t b, int64_t u, uint32_t draw,
-                          Acc h_tm1, Acc h, bool valid) {
+// Writes h_t and what the next step's product reads; h is that before its zoneout.
+template <class Team, class Act, class Acc>
+UNROLL_LANE void finish_h(const Team& team, const NormForwardStep<Act, Acc>& a, int64_t b,
+                          int64_t u, uint32_t draw, Acc h_tm1, Acc h, bool valid) {
   if (a.noise.any && valid) h = zoned(a.noise.kept_h(draw), h_tm1, h);
   const Act rounded = Act(h);
   a.h(b, u) = rounded;
-  if (a.h_in) a.h_in(b, u) = Act(a.noise.handed_on(draw, Acc(rounded)));
+  const Act handed = a.noise.any ? Act(a.noise.handed_on(draw, Acc(rounded))) : rounded;
+  if (a.h_in) a.h_in(b, u) = handed;
+  team.hand_on(b, u, handed);
 }
 
 // A lane beyond its length: the state is copied, and nothing was normalised.
@@ -92,7 +96,7 @@ UNROLL_LANE void pass_through(const Team& team, const NormForwardStep<Act, Acc>&
   const int64_t H = a.h.n[1];
   team.each(H, [&](int64_t u) {
     const uint32_t draw = a.noise.any ? a.noise.draw(a.slot, b, u, a.t_next) : 0u;
-    finish_h(a, b, u, draw, Acc(0), Acc(a.h_tm1(b, u)), false);
+    finish_h(team, a, b, u, draw, Acc(0), Acc(a.h_tm1(b, u)), false);
     if constexpr (C::states == 2) a.c(b, u) = a.c_tm1(b, u);
     if (a.Rh_hat)
       for (int k = 0; k < C::gates; ++k) a.Rh_hat(b, k * H + u) = Act(Acc(0));
@@ -158,7 +162,7 @@ UNROLL_LANE void forward_lane(const Team& team, const NormForwardStep<Act, Acc>&
           for (int k = 0; k < C::saved; ++k) a.saved(b, k * H + u) = Act(saved[k]);
       }
       if (a.fresh) a.fresh(b, u) = s[0];
-      finish_h(a, b, u, draw_of(u), s_tm1[0], s[0], true);
+      finish_h(team, a, b, u, draw_of(u), s_tm1[0], s[0], true);
     });
   } else {
     using Cut = NormedLstm<Acc>;
@@ -186,7 +190,7 @@ UNROLL_LANE void forward_lane(const Team& team, const NormForwardStep<Act, Acc>&
       const uint32_t draw = draw_of(u);
       const Acc c_tm1 = starts ? Acc(0) : a.c_tm1(b, u);
       a.c(b, u) = a.noise.any ? zoned(a.noise.kept_c(draw), c_tm1, c) : c;
-      finish_h(a, b, u, draw, starts ? Acc(0) : Acc(a.h_tm1(b, u)),
+      finish_h(team, a, b, u, draw, starts ? Acc(0) : Acc(a.h_tm1(b, u)),
                a.new_o(b, u) * tanh_of(a.g_c[u] * hat + a.b_c[u]), true);
     });
   }
@@ -216,6 +220,7 @@ UNROLL_LANE void backward_lane(const Team& team, const NormBackwardStep<Act, Acc
       }
       for (int k = 0; k < C::gates; ++k) {
         a.dWx(b, k * H + u) = a.dRh(b, k * H + u) = Act(Acc(0));
+        team.hand_on(b, k * H + u, Act(Acc(0)));
         if constexpr (C::split) a.dN(b, k * H + u) = Act(Acc(0));
       }
     });
@@ -296,8 +301,10 @@ UNROLL_LANE void backward_lane(const Team& team, const NormBackwardStep<Act, Acc
     for (int k = 0; k < C::gates; ++k) {
       const int64_t row = k * H + u;
       const int p = group_of<C>(k);
-      a.dRh(b, row) = Act(
+      const Act dRh = Act(
           rstd[p] * (a.scaled_N(b, row) - mean[2 * p] - Acc(a.Rh_hat(b, row)) * mean[2 * p + 1]));
+      a.dRh(b, row) = dRh;
+      team.hand_on(b, row, dRh);
     }
   });
 }

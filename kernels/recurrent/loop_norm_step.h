@@ -67,13 +67,17 @@ NormForwardStep<Act, Acc> norm_forward_step(const RecurrentForward& a, const Vie
   s.g_R = static_cast<const Acc*>(a.norm.g_R.data);
   s.eps = Acc(a.norm.eps);
   s.lengths = static_cast<const int32_t*>(a.lengths.data);
-  s.t = int(t);
-  s.slot = int(after);
-  s.t_next = i + 1 < T ? int(a.reverse ? t - 1 : t + 1) : -1;
+  s.t = int(a.first_step + t);
+  s.slot = int(a.first_step + after);
+  s.t_next = -1;
   s.noise = loop_noise<Acc>(a.noise, B, H);
-  if (a.noise.masks_h() && s.t_next >= 0) {
-    const View2 h_in = a.h_in.at(s.t_next);
-    s.h_in = h_in.as<Act>();
+  if (i + 1 < T) {
+    const int64_t next = a.reverse ? t - 1 : t + 1;
+    s.t_next = int(a.first_step + next);
+    if (a.noise.masks_h()) {
+      const View2 h_in = a.h_in.at(next);
+      s.h_in = h_in.as<Act>();
+    }
   }
   if (needs_fresh(a.cell, a.noise, true) && a.fresh) s.fresh = a.fresh.at(t).as<Acc>();
   return s;
@@ -114,9 +118,9 @@ NormBackwardStep<Act, Acc> norm_backward_step(const RecurrentBackward& a, const 
     s.scaled_n = units(scratch.scaled_n);
   }
   s.lengths = static_cast<const int32_t*>(a.lengths.data);
-  s.t = int(t);
-  s.slot = int(after);
-  s.t_next = i == 0 ? -1 : int(a.reverse ? t - 1 : t + 1);
+  s.t = int(a.first_step + t);
+  s.slot = int(a.first_step + after);
+  s.t_next = i == 0 ? -1 : int(a.first_step + (a.reverse ? t - 1 : t + 1));
   s.first = i == 0;
   s.noise = loop_noise<Acc>(a.noise, B, H);
   if (needs_fresh(a.cell, a.noise, true)) s.fresh = a.fresh.at(t).as<const Acc>();

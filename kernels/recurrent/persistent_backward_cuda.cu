@@ -31,12 +31,15 @@ struct BackwardPass {
   View<const E, 3> saved;      // [T,B,S*H]
   View<const float, 3> fresh;  // [T,B,H]  may be left out
   View<const E, 2> R;          // [G*H,H]
+  MaskedBy mask;               // of R
   View<const E, 2> next;       // [B,G*H]  dRh of the step after the last; null: there is none
   View<float, 3> past_R;       // [2,B,H]  or null (backward_part.h)
   LoopNoise<float> noise;
 
-  // Whether a step comes after step i of the pass.
+  // Whether a step comes after step i of the pass, which may be the next part's first; and which
+  // one that is in time, or -1.
   GPU_DEVICE bool followed(int i) const { return i > 0 || next; }
+  GPU_DEVICE int next_t(int i) const { return i > 0 ? l.backward_t(i - 1) : next ? l.T : -1; }
 };
 
 template <class C>
@@ -54,7 +57,7 @@ struct BackwardInputs {
     if (!item.exists) return;
     const int t = a.l.backward_t(i);
     const int before = a.l.reverse ? t + 1 : t, after = a.l.reverse ? t : t + 1;
-    decided = Decisions(a.l, a.noise, item, t, after, i > 0 ? a.l.backward_t(i - 1) : -1);
+    decided = Decisions(a.l, a.noise, item, t, after, a.next_t(i));
     const bool starts = decided.starts();
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
@@ -176,20 +179,12 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   const int chunks = (l.lanes + N * kTileLanes - 1) / (N * kTileLanes);
   float* carried = gpu::carve<float>(raw, size_t(chunks) * items * 4);  // a vector per item
-  // Column `unit` of R: some rows of one gate, which are Hp apart in K.
-  product.fetch_matrix(l, share, [&](int, int unit, int k) {
-    Words w{};
-    const int gate = k / l.Hp, first = k % l.Hp;
-    if (unit >= l.H || k >= l.K) return w;
-#pragma unroll
-    for (int e = 0; e < kWide16<P>; ++e)
-      if (first + e < l.H) product.numbers.put(w, e, a.R(int64_t(gate) * l.H + first + e, unit));
-    return w;
-  });
+  product.fetch_matrix(l, share, BackwardRows<P>{a.R, a.mask, l.H, l.Hp, l.K});
   int use = 0;
   for (int i = 0; i < l.T; ++i) {
     const bool here = l.backward_t(i) < share.longest;
-    const bool multiplies = i > 0 ? here && l.backward_t(i - 1) < share.longest : a.followed(i);
+    const int next_t = a.next_t(i);
+    const bool multiplies = here && next_t >= 0 && next_t < share.longest;
     const bool awaited = i + 1 < l.T && here && l.backward_t(i + 1) < share.longest;
     float* carried_here = carried;
 #pragma unroll 1
@@ -202,9 +197,8 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
           if (i > 0) return product.numbers.gather(l, share, lane, i, first);
           product.numbers.gather_rows(l, share, lane, first, [&](int b, int k) {
             const int gate = k / l.Hp;
-            return k < l.K
-                       ? product.numbers.row_of(a.next.row(b) + gate * l.H, k % l.Hp, l.H, false)
-                       : Words{};
+            return k < l.K ? product.numbers.row_of(a.next.row(b) + gate * l.H, k % l.Hp, l.H)
+                           : Words{};
           });
         });
         product.finish(l, use);
@@ -245,6 +239,7 @@ BackwardPass<E> backward_pass(const RecurrentBackward& a, const BackwardCarry* c
   if (needs_fresh(a.cell, a.noise)) pass.fresh = a.fresh.as<const float>();
   pass.noise = loop_noise<float>(a.noise, l.B, l.H);
   pass.R = a.R.as<const E>();
+  pass.mask = MaskedBy(a.mask);
   if (carry) {
     if (carry->dRh_next) pass.next = carry->dRh_next.as<const E>();
     pass.past_R = carry->past_R.as<float>();

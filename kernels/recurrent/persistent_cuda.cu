@@ -53,6 +53,17 @@ PersistentPlan resident_plan(const Exec& exec, const PersistentTask& task, int p
 
 }  // namespace
 
+DeviceFigures device_figures(const Exec& exec) {
+  DeviceFigures device;
+  device.multiprocessors = exec.sm_count;
+  device.shared_bytes = gpu::shared_bytes_per_block();
+  gpu::Launch pair;
+  pair.grid.x = pair.cluster = 2;
+  pair.block.x = kThreads;
+  device.early_start = gpu::resident_clusters(fill_exchange_kernel, pair) > 0;
+  return device;
+}
+
 std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t, int64_t B,
                                 int64_t H, int passes) {
   std::string why;
@@ -78,7 +89,7 @@ PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, int pa
 
 PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentTask& task,
                                    int64_t T, bool reverse, const View1& lengths,
-                                   const Scratch& scratch) {
+                                   int64_t first_step, const Scratch& scratch) {
   const int64_t words = (T - 1) * persistent_step_words(plan, task.B);
   const size_t needed = size_t(kReportBytes + words * 4);
   if (scratch.bytes < needed)
@@ -89,6 +100,7 @@ PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentT
   l.B = int(task.B);
   l.H = int(task.H);
   l.Hp = int(plan.Hp);
+  l.first_step = int(first_step);
   l.K = int(plan.K);
   l.k_blocks = int(plan.k_blocks);
   l.unit_groups = int(plan.unit_groups);

@@ -17,6 +17,7 @@
 
 #include "kernels/base/exec.h"
 #include "kernels/recurrent/persistent_plan.h"
+#include "kernels/recurrent/planner.h"
 #include "kernels/recurrent/recurrent.h"
 
 namespace unroll {
@@ -24,6 +25,9 @@ struct BackwardCarry;
 }  // namespace unroll
 
 namespace unroll::cuda {
+
+// Of the device of `exec`, as far as the runtime tells them.
+DeviceFigures device_figures(const Exec& exec);
 
 // Empty where the persistent schedule can run this layer on the device of `exec`, forward and
 // backward, beside passes - 1 others of its size; otherwise the reason, in words that complete "the

@@ -40,6 +40,7 @@ inline constexpr int kWide16 = int(16 / sizeof(typename P::Element));
 // What every block is told of the pass.
 struct PersistentLayout {
   int T, B, H, Hp, K, k_blocks, unit_groups, shares, lanes;
+  int first_step;      // that step 0 is in the chunk, which lengths and noise are of
   int cluster, slice;  // blocks that share K, and the blocks of K that each of them takes in
   int k_warps;         // warps that multiply different blocks of K for the same units, 2^k_shift
   int k_shift;
@@ -64,7 +65,7 @@ struct PersistentLayout {
   GPU_DEVICE uint32_t* entry(int i) const {
     return exchange + int64_t(i) * k_blocks * B * kBlockWords;
   }
-  GPU_DEVICE bool valid(int t, int b) const { return !lengths || t < lengths[b]; }
+  GPU_DEVICE bool valid(int t, int b) const { return !lengths || first_step + t < lengths[b]; }
 };
 
 // The passes of one launch, one or two that know nothing of each other and are divided alike: the
@@ -78,18 +79,18 @@ struct Passes {
 // Which units and lanes this block has.
 struct BlockShare {
   int first_unit, lane_begin, lane_end;
-  int longest;  // of the lanes' lengths: what lies beyond exchanges nothing
+  int longest;  // of the lanes' lengths, in steps of the pass: what lies beyond exchanges nothing
   GPU_DEVICE explicit BlockShare(const PersistentLayout& l) {
     const int share = l.block() % l.shares, group = l.block() / l.shares;
     first_unit = share * l.unit_groups * kUnitGroup;
     lane_begin = group * l.lanes;
     lane_end = lane_begin + l.lanes < l.B ? lane_begin + l.lanes : l.B;
-    longest = l.T;
+    longest = l.T + 1;  // the step that follows on a part is one of them
     if (!l.lengths) return;
     longest = 0;
     for (int b = lane_begin + int(threadIdx.x) % gpu::kWarp; b < lane_end; b += gpu::kWarp)
       longest = l.lengths[b] > longest ? l.lengths[b] : longest;
-    longest = warp_max(longest);
+    longest = warp_max(longest) - l.first_step;
   }
 };
 
@@ -117,16 +118,18 @@ struct Item {
 class Decisions {
  public:
   Decisions() = default;
-  // In step t, which writes or wrote h in `slot`; t_next reads it.
+  // In step t of the pass, which writes or wrote h in `slot`; t_next reads it, or -1: nobody.
   template <int N>
   GPU_DEVICE Decisions(const PersistentLayout& l, const LoopNoise<float>& noise,
                        const Item<N>& item, int t, int slot, int t_next) {
     if (l.valid(t, item.b)) bits_ = kValid;
     if (!noise.any) return;
-    if (valid() && noise.starts(t, item.b)) bits_ |= kStarts;
+    if (valid() && noise.starts(l.first_step + t, item.b)) bits_ |= kStarts;
+    if (t_next >= 0) t_next += l.first_step;
 #pragma unroll 1
     for (int v = 0; v < 2; ++v)
-      if (item.unit + v < l.H) bits_ |= noise.draw(slot, item.b, item.unit + v, t_next) << 8 * v;
+      if (item.unit + v < l.H)
+        bits_ |= noise.draw(l.first_step + slot, item.b, item.unit + v, t_next) << 8 * v;
   }
   GPU_DEVICE bool valid() const { return bits_ & kValid; }
   GPU_DEVICE bool starts() const { return bits_ & kStarts; }
@@ -146,6 +149,14 @@ GPU_DEVICE uint32_t operand(uint32_t f32_bits) {
     return gpu::to_tf32(__builtin_bit_cast(float, f32_bits));
   else
     return f32_bits;
+}
+// Makes x number e of 16 bytes that are zero there.
+template <class P>
+GPU_DEVICE void put(Words& w, int e, typename P::Element x) {
+  if constexpr (sizeof(x) == 2)
+    w[e / 2] |= uint32_t(x.bits) << 16 * (e % 2);
+  else
+    w[e] = __builtin_bit_cast(uint32_t, x);
 }
 // Sends numbers k and k + 1 of lane b; k is even. Each word is an access of its own, since only
 // accesses of one size are ordered with each other.

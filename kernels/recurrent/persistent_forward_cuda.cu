@@ -21,6 +21,7 @@ struct ForwardPass {
   View<const float, 3> Wx;  // [T,B,G*H]
   View<const E, 2> R;       // [G*H,H]
   bool R_aligned;           // every row begins on 16 bytes
+  MaskedBy mask;            // of R
   const float *b_W, *b_R;   // [G*H], or null
   LoopNoise<float> noise;
 
@@ -134,10 +135,7 @@ void persistent_forward_kernel(Passes<ForwardPass<typename P::Element>> passes) 
   const PersistentLayout& l = a.l;
   const BlockShare share(l);
   Product<P, C::gates, N> product(l, raw);
-  product.fetch_matrix(l, share, [&](int m, int unit, int k) {
-    if (unit >= l.H) return Words{};
-    return product.numbers.row_of(a.R.row(int64_t(m) * l.H + unit), k, l.H, a.R_aligned);
-  });
+  product.fetch_matrix(l, share, ForwardRows<P>{a.R, a.R_aligned, a.mask, l.H});
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   for (int i = 0; i < l.T; ++i) {
     const bool multiplies = l.forward_t(i) < share.longest;
@@ -192,6 +190,7 @@ ForwardPass<E> forward_pass(const Exec& exec, const RecurrentForward& a,
   pass.Wx = a.Wx.as<const float>();
   pass.R = a.R.as<const E>();
   pass.R_aligned = rows_aligned(a.R);
+  pass.mask = MaskedBy(a.mask);
   pass.b_W = static_cast<const float*>(a.b_W.data);
   pass.b_R = static_cast<const float*>(a.b_R.data);
   return pass;

@@ -104,7 +104,7 @@ struct StagedNumbers {
   GPU_DEVICE void gather_first(const PersistentLayout& l, const BlockShare& share, int first_lane,
                                const View<const Element, 2>& state, int first) {
     gather_rows(l, share, first_lane, first,
-                [&](int b, int k) { return row_of(state.row(b), k, l.H, false); });
+                [&](int b, int k) { return row_of(state.row(b), k, l.H); });
   }
   // Stages what nobody sends: numbers(b, k) is k..k+kWide-1 of lane b.
   template <class Numbers>
@@ -121,28 +121,16 @@ struct StagedNumbers {
     }
   }
 
-  // Columns k..k+kWide-1 of a row of n numbers as operands; zero beyond. `aligned`: k begins on 16
-  // bytes.
+  // Columns k..k+kWide-1 of a row of n numbers as operands; zero beyond.
   template <class E>
-  static GPU_DEVICE Words row_of(E* row, int k, int n, bool aligned) {
+  static GPU_DEVICE Words row_of(E* row, int k, int n) {
     Words w{};
-    if (aligned && k + kWide <= n) {
-      w = __builtin_bit_cast(Words, gpu::load_vec<kWide>(row + k));
-#pragma unroll
-      for (int e = 0; e < 4; ++e) w[e] = operand<P>(w[e]);
-      return w;
-    }
 #pragma unroll
     for (int e = 0; e < kWide; ++e)
-      if (k + e < n) put(w, e, row[k + e]);
+      if (k + e < n) put<P>(w, e, row[k + e]);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) w[e] = operand<P>(w[e]);
     return w;
-  }
-  // Makes x number e of 16 bytes that are zero there.
-  static GPU_DEVICE void put(Words& w, int e, Element x) {
-    if constexpr (sizeof(Element) == 2)
-      w[e / 2] |= uint32_t(x.bits) << 16 * (e % 2);
-    else
-      w[e] = operand<P>(__builtin_bit_cast(uint32_t, x));
   }
 
   // This thread's words of block `block` of the part, tile 0, in the piece that begins at `first`.

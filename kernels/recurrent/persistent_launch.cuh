@@ -9,7 +9,7 @@ namespace unroll::cuda {
 // Error if the scratch is too small.
 PersistentLayout persistent_layout(const PersistentPlan& plan, const PersistentTask& task,
                                    int64_t T, bool reverse, const View1& lengths,
-                                   const Scratch& scratch);
+                                   int64_t first_step, const Scratch& scratch);
 // Fills the exchanges of one or two passes with sentinels and clears their reports; part of every
 // launch sequence, so that a graph may be replayed.
 void fill_exchanges(const Exec& exec, const PersistentLayout (&l)[2], int passes);
@@ -70,7 +70,8 @@ template <class Kernels, class Args, class PassOf>
 void launch_passes(const Exec& exec, const PersistentTask& task, const PersistentPlan& plan,
                    const Args& first, const Args* second, const PassOf& pass_of) {
   const auto layout = [&](const Args& a) {
-    return persistent_layout(plan, task, a.h.n[0] - 1, a.reverse, a.lengths, a.scratch);
+    return persistent_layout(plan, task, a.h.n[0] - 1, a.reverse, a.lengths, a.first_step,
+                             a.scratch);
   };
   const int count = second ? 2 : 1;
   const PersistentLayout l[2] = {layout(first), layout(second ? *second : first)};

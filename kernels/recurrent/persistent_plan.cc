@@ -51,8 +51,10 @@ double predict(const PersistentPlan& p, bool three_products) {
   const double reduce = 2 * pieces_of_K * double(partial_bytes(p)) / kSharedBytesPerClock;
   const double handed_over = double((p.cluster - 1) * sent_bytes(p)) / kClusterBytesPerClock;
   const double clocks = std::max(math, from_shared) + ingest + reduce + handed_over;
+  // A thread waits for one round of its loads before the next; the first wait is the exchange's.
+  const double rounds = chunks * double(divide_up(p.warp_blocks(), kLoadsAtOnce / p.n_tiles));
   return chunks * (clocks / kClocksPerNs + kPointwiseNs + (p.cluster > 1 ? kClusterNs : 0)) +
-         kExchangeNs + (chunks - 1) * kLoadNs;
+         kExchangeNs + (rounds - 1) * kLoadNs;
 }
 
 size_t shared_bytes_of(const PersistentPlan& p) {

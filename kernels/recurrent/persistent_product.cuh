@@ -16,6 +16,7 @@
 #pragma once
 
 #include "kernels/recurrent/persistent_gather.cuh"
+#include "kernels/recurrent/persistent_weights.cuh"
 
 namespace unroll::cuda {
 
@@ -49,22 +50,19 @@ struct Product {
     partial = gpu::carve<float>(raw, size_t(l.partial_floats) + received);
   }
 
-  // Fetches the matrix: row(m, unit, k) is columns k..k+kWide-1 of row m of a unit, zero outside.
-  template <class Row>
-  GPU_DEVICE void fetch_matrix(const PersistentLayout& l, const BlockShare& share, Row row) {
-    const int g = numbers.g;
-    const int first_unit = share.first_unit + (set(l) - rank()) * l.unit_groups * kUnitGroup;
+  // Fetches the matrix: Rows as in persistent_weights.cuh.
+  template <class Rows>
+  GPU_DEVICE void fetch_matrix(const PersistentLayout& l, const BlockShare& share,
+                               const Rows& rows) {
+    const int first_unit =
+        share.first_unit + (set(l) - rank()) * l.unit_groups * kUnitGroup + 2 * numbers.g;
 #pragma unroll
     for (int j = 0; j < kInRegisters; ++j) {
+      if (j < held_here) {
+        fetch_rows(rows, first_unit, column(l, j), held[j]);
+      } else {
 #pragma unroll
-      for (int m = 0; m < M; ++m) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          Words w{};
-          if (j < held_here) w = row(m, first_unit + 2 * g + half, column(l, j));
-#pragma unroll
-          for (int e = 0; e < 4; ++e) held[j][m][operand_of(half, e)] = w[e];
-        }
+        for (int m = 0; m < M; ++m) set_rows(held[j][m], {});
       }
     }
     // Loops of unknown length are not unrolled: the registers are full.
@@ -72,16 +70,13 @@ struct Product {
     for (int u = 0; u < l.unit_groups; ++u) {
 #pragma unroll 1
       for (int j = u == 0 ? held_here : 0; j < blocks_here; ++j) {
-#pragma unroll 1
-        for (int m = 0; m < M; ++m) {
-          const int unit = first_unit + u * kUnitGroup + 2 * g;
-          const Words w[2] = {row(m, unit, column(l, j)), row(m, unit + 1, column(l, j))};
-          uint32_t rows[8];
+        uint32_t kept[M][8];
+        fetch_rows(rows, first_unit + u * kUnitGroup, column(l, j), kept);
 #pragma unroll
-          for (int e = 0; e < 8; ++e) rows[operand_of(e / 4, e % 4)] = w[e / 4][e % 4];
+        for (int m = 0; m < M; ++m) {
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
-            const uint32_t* const from = rows + 4 * half;
+            const uint32_t* const from = kept[m] + 4 * half;
             gpu::store_vec(piece(l, u, j, m, half), Words{from[0], from[1], from[2], from[3]});
           }
         }
@@ -238,6 +233,50 @@ struct Product {
   // Where word e of the first (half 0) or second of a thread's two rows is among the operands of a
   // block of K: those of an mma are next to each other, as it takes them, so that none is moved.
   static constexpr int operand_of(int half, int e) { return e / 2 * 4 + e % 2 * 2 + half; }
+  // All rows of a thread's two units in a block of K.
+  template <class Rows>
+  static GPU_DEVICE void fetch_rows(const Rows& rows, int unit, int k, uint32_t (&to)[M][8]) {
+    uint32_t bits[M][Rows::kBitWords] = {};
+    if (rows.mask) {
+#pragma unroll
+      for (int m = 0; m < M; ++m) rows.load_bits(m, unit, k, bits[m]);
+    }
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+      Words w[2] = {};
+      rows.load(m, unit, k, w);
+      set_rows(to[m], w);
+    }
+    if (rows.mask) {
+#pragma unroll
+      for (int m = 0; m < M; ++m) mask_rows(to[m], rows.mask, rows.kept(unit, k, bits[m]));
+    }
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) to[m][e] = operand<P>(to[m][e]);
+    }
+  }
+  static GPU_DEVICE void set_rows(uint32_t (&rows)[8], const Words (&w)[2]) {
+#pragma unroll
+    for (int e = 0; e < 8; ++e) rows[operand_of(e / 4, e % 4)] = w[e / 4][e % 4];
+  }
+  // kept: bit e of byte `half` says whether number e of that row is.
+  static GPU_DEVICE void mask_rows(uint32_t (&rows)[8], const MaskedBy& mask, uint32_t kept) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      Words w{};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) w[e] = rows[operand_of(half, e)];
+      using Numbers = gpu::Vec<typename P::Element, kWide16<P>>;
+      Numbers v = __builtin_bit_cast(Numbers, w);
+#pragma unroll
+      for (int e = 0; e < kWide16<P>; ++e) v[e] = mask(v[e], kept >> (8 * half + e) & 1u);
+      w = __builtin_bit_cast(Words, v);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) rows[operand_of(half, e)] = w[e];
+    }
+  }
   // A block of K is two mma for every tile of rows and of lanes; j: its number, any.
   static GPU_DEVICE void multiply_row(Sums& sum, int j, int m, const uint32_t (&rows)[8],
                                       const Words (&b)[N]) {

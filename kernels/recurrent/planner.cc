@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/base/dispatch.h"
+#include "kernels/recurrent/persistent_cuda.h"
 #include "kernels/recurrent/persistent_plan.h"
 
 namespace unroll {
@@ -38,6 +40,14 @@ double tensor_flops(const RecurrentShape& s, const DeviceFigures& d) {
   return s.act == DType::bf16 ? d.bf16_flops_per_us : d.tf32_flops_per_us;
 }
 
+// Microseconds from the products of a step to its h with layer normalisation, where each block reads
+// `rows` rows of G H numbers for its lane.
+double lanes_us(const RecurrentShape& s, double rows, const DeviceFigures& d) {
+  const double bytes = rows * info_of(s.cell).gates * double(s.H) * sizeof(float);
+  const double turns = whole(double(s.B), d.multiprocessors);
+  return d.lane_us + turns * bytes / (d.sm_bytes_per_clock * d.clock_mhz);
+}
+
 StepTime predict_step(const RecurrentShape& s, const DeviceFigures& d) {
   const double G = info_of(s.cell).gates, H = double(s.H), B = double(s.B);
   const double element = double(size_of(s.act));
@@ -47,7 +57,8 @@ StepTime predict_step(const RecurrentShape& s, const DeviceFigures& d) {
   // R is copied once a pass: read and written.
   const double copy =
       (2 * G * H * H * element / d.l2_bytes_per_us + 2 * d.node_gap_us) / double(s.T);
-  const double base = (d.early_start ? d.early_gap_us : d.node_gap_us) + d.finish_us + copy;
+  const double gap = d.early_start ? d.early_gap_us : d.node_gap_us;
+  const double base = gap + d.finish_us + copy + (s.normalised ? gap + lanes_us(s, 1, d) : 0);
   return {base + product_us({G * H, H, B, 16 * G, 32}, element, flops, d),
           base + product_us({H, G * H, B, 16, 32}, element, flops, d)};
 }
@@ -59,7 +70,8 @@ StepTime predict_alternating(const RecurrentShape& s, const DeviceFigures& d) {
   const double flops = exact ? d.f32_flops_per_us : tensor_flops(s, d);
   // A library's tiles: 64 rows, up to 128 lanes, and K shared among blocks where rows are few.
   const double product = product_us({G * H, H, B, 64, 128}, element, flops, d) / d.gemm_share;
-  const double step = 2 * d.node_gap_us + d.finish_us + product;
+  const double rest = s.normalised ? lanes_us(s, 4, d) : d.finish_us;
+  const double step = 2 * d.node_gap_us + rest + product;
   return {step, step};
 }
 
@@ -68,13 +80,20 @@ StepTime predict_persistent(const RecurrentShape& s, const DeviceFigures& d) {
     const PersistentPlan plan =
         plan_persistent({s.cell, backward, s.B, s.H, s.act, s.matmul}, d.multiprocessors,
                         d.shared_bytes, d.early_start ? persistent::kMaxCluster : 1);
-    if (plan.blocks == 0) return std::numeric_limits<double>::infinity();
+    if (plan.blocks == 0 || s.normalised) return std::numeric_limits<double>::infinity();
     return plan.step_ns / 1000 + d.launch_us / double(s.T);
   };
   return {pass(false), pass(true)};
 }
 
 }  // namespace
+
+DeviceFigures device_figures(const Exec& exec) {
+  if constexpr (kBuiltWithCuda) return cuda::device_figures(exec);
+  DeviceFigures device;
+  device.multiprocessors = exec.sm_count;
+  return device;
+}
 
 StepTime predict(Schedule schedule, const RecurrentShape& shape, const DeviceFigures& device) {
   switch (schedule) {

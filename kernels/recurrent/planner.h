@@ -7,6 +7,10 @@
 //   step          gap + max(R for every 32 lanes + the vector for every block, arithmetic)
 //   persistent    the model of persistent_plan.h
 //
+// Layer normalisation has a block to each lane instead of the cell. The alternating schedule's
+// kernel becomes it and reads gains, biases and the input's part as well as its products; the fused
+// step's comes in addition, and has read all but the products before its turn.
+//
 // A model, not a measurement: it is there to rank schedules.
 #pragma once
 
@@ -31,6 +35,7 @@ struct DeviceFigures {
   double node_gap_us = 1.3;          // from the end of a kernel to the next, in a graph
   double early_gap_us = 0.5;         // the same where the next was started early; estimate
   double finish_us = 0.1;            // sums across warps and the cell
+  double lane_us = 0.8;              // a normalised lane without its traffic; estimate
   double gemm_share = 0.7;           // of the bandwidth that a product with few lanes reaches
   double launch_us = 5;              // a cooperative launch and the load of its part of R
   size_t shared_bytes = 227 * 1024;  // of a block
@@ -41,6 +46,7 @@ struct RecurrentShape {
   DType act;
   MatmulMode matmul;
   int64_t T, B, H;
+  bool normalised = false;
 };
 
 // Microseconds of one step, with the costs of a pass spread over its T steps.
@@ -49,7 +55,12 @@ struct StepTime {
   double both() const { return forward + backward; }
 };
 
-// Of a schedule other than automatic; infinite for the persistent one where it does not fit.
+// Of the device of `exec`; where there is none, as in a program without CUDA, an H200's with its
+// number of multiprocessors.
+DeviceFigures device_figures(const Exec& exec);
+
+// Of a schedule other than automatic; infinite for the persistent one where it does not fit, and
+// where the layer is normalised.
 StepTime predict(Schedule schedule, const RecurrentShape& shape, const DeviceFigures& device = {});
 
 }  // namespace unroll

@@ -52,7 +52,7 @@ void check_state_c(const char* op, const Dims& d, const View3& c) {
   if (d.cell.states == 2) check_shape(op, "c", c, "[T+1,B,H]", {d.T + 1, d.B, d.H}, d.acc);
 }
 
-void check_noise(const char* op, const Dims& d, const StateNoise& n) {
+void check_noise(const char* op, const Dims& d, const StateNoise& n, int64_t first_step) {
   const auto check_rate = [&](const char* name, double rate) {
     if (!(rate >= 0 && rate < 1))
       throw Error(std::string(op) + ": noise." + name + " is " + std::to_string(rate) +
@@ -64,7 +64,10 @@ void check_noise(const char* op, const Dims& d, const StateNoise& n) {
   if (n.zoneout_c > 0 && d.cell.states == 1)
     throw Error(std::string(op) + ": noise.zoneout_c is given, and a cell of " + d.cell.name +
                 " has no c; leave it out");
-  check_optional(op, "noise.resets", n.resets, "[T,B]", {d.T, d.B}, DType::i32);
+  // Of the whole chunk, which may go on after this part.
+  const int64_t end = first_step + d.T;
+  check_optional(op, "noise.resets", n.resets, "[T,B]", {std::max(end, n.resets.n[0]), d.B},
+                 DType::i32);
   if (n.draws()) check_shape(op, "noise.key.counter", n.key.counter, "[2]", {2}, DType::u64);
 }
 
@@ -96,7 +99,14 @@ Schedule schedule_for(const Exec& exec, const Args& a, const Dims& d) {
 // Runs the pass in its schedule. Members of Passes: the bodies of one pass, and of two at once.
 template <class Passes, class Args>
 void run(const Exec& exec, const Args& a, const Dims& d) {
-  switch (schedule_for(exec, a, d)) {
+  const Schedule schedule = schedule_for(exec, a, d);
+  if (a.mask && !takes_mask(schedule))
+    throw Error(ErrorKind::usage,
+                std::string("recurrent: mask is given, and ") +
+                    (exec.kind == DeviceKind::cpu ? "the CPU" : "the alternating schedule") +
+                    " multiplies by R where it lies; leave the mask out and give a masked copy as "
+                    "R (WeightDrop::y)");
+  switch (schedule) {
     case Schedule::automatic:  // the CPU's loop
     case Schedule::alternating:
       return dispatch<Passes::loop, Passes::alternating>(exec, a);
@@ -131,10 +141,11 @@ Dims checked(const Exec& exec, const RecurrentForward& a) {
   if (d.SH > 0) check_optional(op, "saved", a.saved, "[T,B,SH]", {d.T, d.B, d.SH}, d.act);
   check_shape(op, "Wx", a.Wx, "[T,B,GH]", {d.T, d.B, d.GH}, d.acc);
   check_shape(op, "R", a.R, "[GH,H]", {d.GH, d.H}, d.act);
+  check_mask(op, a.mask, d.GH, d.H);
   check_optional(op, "b_W", a.b_W, "[GH]", {d.GH}, d.acc);
   check_optional(op, "b_R", a.b_R, "[GH]", {d.GH}, d.acc);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
-  check_noise(op, d, a.noise);
+  check_noise(op, d, a.noise, a.first_step);
   check_norm(op, a.cell, d, a.norm, bool(a.norm.Rh_hat));
   if (a.noise.masks_h()) check_shape(op, "h_in", a.h_in, "[T,B,H]", {d.T, d.B, d.H}, d.act);
   if (needs_fresh(a.cell, a.noise, bool(a.norm)))
@@ -143,8 +154,7 @@ Dims checked(const Exec& exec, const RecurrentForward& a) {
   return d;
 }
 
-Dims checked(const Exec& exec, const RecurrentBackward& a) {
-  const char* op = "recurrent_backward";
+Dims checked(const Exec& exec, const RecurrentBackward& a, const char* op = "recurrent_backward") {
   const Dims d = dims_of(op, a.cell, a.h);
   check_shape(op, "dWx", a.dWx, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
   if (d.cell.split || a.norm) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
@@ -156,8 +166,9 @@ Dims checked(const Exec& exec, const RecurrentBackward& a) {
   check_state_c(op, d, a.c);
   if (d.SH > 0) check_shape(op, "saved", a.saved, "[T,B,SH]", {d.T, d.B, d.SH}, d.act);
   check_shape(op, "R", a.R, "[GH,H]", {d.GH, d.H}, d.act);
+  check_mask(op, a.mask, d.GH, d.H);
   check_optional(op, "lengths", a.lengths, "[B]", {d.B}, DType::i32);
-  check_noise(op, d, a.noise);
+  check_noise(op, d, a.noise, a.first_step);
   if (needs_fresh(a.cell, a.noise, bool(a.norm)))
     check_shape(op, "fresh", a.fresh, "[T,B,H]", {d.T, d.B, d.H}, d.acc);
   check_scratch(op, exec, a.cell, d, a.norm, a.scratch);
@@ -183,11 +194,22 @@ void run_pair(const char* op, const Exec& exec, const Args& first, const Args& s
 
 }  // namespace
 
+void check_mask(const char* op, const WeightMask& mask, int64_t GH, int64_t H) {
+  check_optional(op, "mask.bits", mask.bits, "[GH,ceil(H/32)]", {GH, (H + 31) / 32}, DType::u32);
+  if (!(mask.p >= 0 && mask.p < 1))
+    throw Error(std::string(op) + ": mask.p is " + std::to_string(mask.p) +
+                ", expected 0 <= p < 1");
+}
+
 void recurrent_forward(const Exec& exec, const RecurrentForward& a) {
   if (exec.kind != DeviceKind::none) run<ForwardPasses>(exec, a, checked(exec, a));
 }
 void recurrent_backward(const Exec& exec, const RecurrentBackward& a) {
   if (exec.kind != DeviceKind::none) run<BackwardPasses>(exec, a, checked(exec, a));
+}
+
+void check_recurrent_backward(const char* op, const Exec& exec, const RecurrentBackward& a) {
+  checked(exec, a, op);
 }
 
 void recurrent_forward_pair(const Exec& exec, const RecurrentForward& first,
@@ -207,7 +229,6 @@ void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients
   const Dims d = dims_of(op, a.cell, a.h);
   check_shape(op, "dWx", a.dWx, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
   if (d.cell.split || a.dRh) check_shape(op, "dRh", a.dRh, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
-  check_optional(op, "dN", a.dN, "[T,B,GH]", {d.T, d.B, d.GH}, d.act);
   check_shape(op, "dR", a.dR, "[GH,H]", {d.GH, d.H}, d.acc);
   check_optional(op, "db_W", a.db_W, "[GH]", {d.GH}, d.acc);
   check_optional(op, "db_R", a.db_R, "[GH]", {d.GH}, d.acc);
@@ -221,8 +242,7 @@ void recurrent_weight_gradients(const Exec& exec, const RecurrentWeightGradients
               .transpose_A = Transpose::yes,
               .beta = beta_of(a.to_dR)});
   if (a.db_W) column_sum(exec, {.sum = a.db_W, .x = a.dWx.matrix(), .to_sum = a.to_db_W});
-  if (a.db_R)
-    column_sum(exec, {.sum = a.db_R, .x = (a.dN ? a.dN : dRh).matrix(), .to_sum = a.to_db_R});
+  if (a.db_R) column_sum(exec, {.sum = a.db_R, .x = dRh.matrix(), .to_sum = a.to_db_R});
 }
 
 size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H,
@@ -231,7 +251,7 @@ size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, in
   const bool on_cuda = exec.kind == DeviceKind::cuda || exec.blas != nullptr;
   const size_t common = recurrent_scratch(nullptr, cell, act, B, H, normalised).bytes;
   if (!on_cuda) return common + cpu::recurrent_packed_bytes(exec, cell, act, T, B, H);
-  if (normalised) return common;
+  if (normalised) return common + step_scratch_bytes(cell, act, B, H);
   return std::max(
       {common, step_scratch_bytes(cell, act, B, H), persistent_scratch_bytes(cell, act, T, B, H)});
 }

@@ -11,6 +11,11 @@
 // With lengths, a lane b holds lengths[b] valid steps: at t >= lengths[b] its state is copied
 // through and its gates get no gradient, so in reverse a lane starts at its own last step.
 //
+// A pass may be a part of a chunk: its arrays are slices, and `first_step` says which of the
+// chunk's steps entry 0 is. Lengths, resets and counters of draws are those of the chunk, so that
+// parts one after the other do what the whole would. Backward, nothing follows on the last step of
+// a pass: for parts see backward_part.h.
+//
 // Between the steps: resets, zoneout and recurrent dropout, loop_noise.h. Within them: layer
 // normalisation of R h and c, loop_norm.h.
 //
@@ -26,6 +31,7 @@
 #include "kernels/recurrent/loop_noise.h"
 #include "kernels/recurrent/loop_norm.h"
 #include "kernels/recurrent/schedule.h"
+#include "kernels/recurrent/weight_mask.h"
 
 namespace unroll {
 
@@ -44,6 +50,8 @@ struct RecurrentForward {
   View1 b_W{};      // [G*H]      acc; may be left out
   View1 b_R{};      // [G*H]      acc; may be left out
   View1 lengths{};  // [B]      i32, 0..T; may be left out
+  int64_t first_step = 0;
+  WeightMask mask{};  // of R; only in schedules that take it
   StateNoise noise{};
   LoopNorm norm{};
   Scratch scratch;  // recurrent_scratch_bytes
@@ -67,11 +75,15 @@ struct RecurrentBackward {
   View3 fresh{};    // [T,B,H]    acc; as forward left it
   View2 R;          // [G*H,H]    act
   View1 lengths{};  // [B]      i32; may be left out
+  int64_t first_step = 0;
+  WeightMask mask{};   // as in forward
   StateNoise noise{};  // as in forward
   LoopNorm norm{};     // as forward left it
   Scratch scratch;     // recurrent_scratch_bytes
 };
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
+// Throws an Error where recurrent_backward would because of an argument, in the name of `op`.
+void check_recurrent_backward(const char* op, const Exec& exec, const RecurrentBackward& args);
 
 // Two passes of one cell, schedule and shape, neither of which reads what the other writes: the two
 // directions of a layer. In the persistent schedule they are one launch, each on half of the device,
@@ -91,8 +103,8 @@ inline bool needs_fresh(Cell cell, const StateNoise& noise, bool normalised = fa
 
 // After recurrent_backward: dR = dRh^T h_tm1 over all steps, one product, and the bias gradients,
 // column sums in a fixed order; where noise masks h_tm1, of what forward left in h_in. dW and dx
-// are plain products of the caller, and so are the gradients of gains and of b_c, of dN, dn_c and
-// what is normalised (layer_norm_gain_gradient, column_sum).
+// are plain products of the caller. Of a normalised layer so are the gradients of gains and biases,
+// of dWx, dN, dn_c and what is normalised (layer_norm_gain_gradient, column_sum).
 struct RecurrentWeightGradients {
   Cell cell;
   bool reverse = false;
@@ -103,7 +115,6 @@ struct RecurrentWeightGradients {
              to_db_R = Accumulate::overwrite;
   View3 dWx;     // [T,B,G*H]  act
   View3 dRh{};   // [T,B,G*H]  act; left out: dWx
-  View3 dN{};    // [T,B,G*H]  act; left out: dRh
   View3 h;       // [T+1,B,H]  act
   View3 h_in{};  // [T,B,H]  act; as forward left it; only if noise.masks_h()
 };
@@ -116,6 +127,7 @@ size_t recurrent_scratch_bytes(const Exec& exec, Cell cell, DType act, int T, in
 namespace cpu {
 void recurrent_forward(const Exec& exec, const RecurrentForward& args);
 void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
+// Step i of a layer with layer normalisation, all but its product (loop_norm_step.h).
 void normed_forward_step(const RecurrentForward& args, const View2& Rh, int64_t i);
 void normed_backward_step(const RecurrentBackward& args, const View2& from_R, int64_t i);
 }  // namespace cpu
@@ -125,11 +137,6 @@ namespace cuda {
 View2 first_input(const Exec& exec, const RecurrentForward& args);
 void alternating_forward(const Exec& exec, const RecurrentForward& args);
 void alternating_backward(const Exec& exec, const RecurrentBackward& args);
-// Step i of a layer with layer normalisation, all but its product (loop_norm_step.h).
-void normed_forward_step(const Exec& exec, const RecurrentForward& args, const View2& Rh,
-                         int64_t i);
-void normed_backward_step(const Exec& exec, const RecurrentBackward& args, const View2& from_R,
-                          int64_t i);
 }  // namespace cuda
 
 }  // namespace unroll

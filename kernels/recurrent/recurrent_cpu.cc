@@ -34,16 +34,20 @@ void for_lanes_and_units(int64_t B, int64_t H, const Body& body) {
     for (int64_t u = 0; u < H; u += kBlock) body(b, u, std::min(u + kBlock, H));
 }
 
-// The order of a pass over time, and where its states are.
+// The order of a pass over time, and where its states are. Lengths and noise know steps and slots
+// by their numbers in the chunk: in_chunk() of one of the pass.
 struct Walk {
-  int64_t T;
+  int64_t T, first_step;
   bool reverse;
   int64_t step(int64_t k) const { return reverse ? T - 1 - k : k; }
   int64_t slot_before(int64_t t) const { return reverse ? t + 1 : t; }
   int64_t slot_after(int64_t t) const { return reverse ? t : t + 1; }
+  int64_t in_chunk(int64_t t) const { return first_step + t; }
+  // Of the step after the k-th; -1: none.
+  int64_t next_in_chunk(int64_t k) const { return k + 1 < T ? in_chunk(step(k + 1)) : -1; }
 };
 
-// Whether step t of lane b lies within its length.
+// Whether step t of the chunk lies within the length of lane b.
 struct Valid {
   const int32_t* lengths;
   bool operator()(int64_t t, int64_t b) const { return !lengths || t < lengths[b]; }
@@ -106,7 +110,7 @@ inline void backward_unit(const BackwardLane<T>& lane, int64_t u, int64_t H) {
   if constexpr (C::states == 2) lane.dc[u] = ds_tm1[1];
 }
 
-// The draws of a block of units of one lane, in a slot that step t_next reads.
+// The draws of a block of units of one lane, in a slot of the chunk that its step t_next reads.
 template <class T>
 struct Draws {
   uint32_t of[kBlock];
@@ -137,7 +141,7 @@ template <class C, class T>
 void forward(const Exec& exec, const RecurrentForward& a) {
   const View<T, 3> h = a.h.as<T>(), c = a.c.as<T>(), saved = a.saved.as<T>(), Wx = a.Wx.as<T>(),
                    h_in = a.h_in.as<T>(), fresh = a.fresh.as<T>();
-  const Walk walk{h.n[0] - 1, a.reverse};
+  const Walk walk{h.n[0] - 1, a.first_step, a.reverse};
   const int64_t B = h.n[1], H = h.n[2], GH = C::gates * H;
   const Valid valid{static_cast<const int32_t*>(a.lengths.data)};
   const RecurrentScratch scratch =
@@ -154,7 +158,8 @@ void forward(const Exec& exec, const RecurrentForward& a) {
   if (masked) {
     const int64_t t = walk.step(0), slot = walk.slot_before(t);
     for_lanes_and_units(B, H, [&](int64_t b, int64_t first, int64_t last) {
-      Draws<T>(noise, slot, b, first, last, t).hand_on(&h(slot, b, 0), &h_in(t, b, 0));
+      Draws<T>(noise, walk.in_chunk(slot), b, first, last, walk.in_chunk(t))
+          .hand_on(&h(slot, b, 0), &h_in(t, b, 0));
     });
   }
 
@@ -169,7 +174,8 @@ void forward(const Exec& exec, const RecurrentForward& a) {
 
   for (int64_t k = 0; k < walk.T; ++k) {
     const int64_t t = walk.step(k), before = walk.slot_before(t), after = walk.slot_after(t);
-    const int64_t t_next = k + 1 < walk.T ? walk.step(k + 1) : -1;
+    const int64_t in_chunk = walk.in_chunk(t), slot = walk.in_chunk(after),
+                  next = walk.next_in_chunk(k);
     const View2 x = masked ? a.h_in.at(t) : a.h.at(before);
     if constexpr (std::is_same_v<T, float>) {
       if (packed) packed->multiply(Rh, static_cast<const float*>(x.data));
@@ -180,18 +186,18 @@ void forward(const Exec& exec, const RecurrentForward& a) {
       continue;
     }
     for_lanes_and_units(B, H, [&](int64_t b, int64_t first, int64_t last) {
-      const bool starts = valid(t, b) && noise.starts(t, b);
+      const bool starts = valid(in_chunk, b) && noise.starts(in_chunk, b);
       const T* const h_tm1 = starts ? zeros : &h(before, b, 0);
       T* const h_t = &h(after, b, 0);
       const T* const c_tm1 = C::states == 2 ? (starts ? zeros : &c(before, b, 0)) : nullptr;
       T* const c_t = C::states == 2 ? &c(after, b, 0) : nullptr;
       const auto hand_on = [&](const Draws<T>& draws) {
-        if (masked && t_next >= 0) draws.hand_on(h_t, &h_in(t_next, b, 0));
+        if (masked && next >= 0) draws.hand_on(h_t, &h_in(walk.step(k + 1), b, 0));
       };
-      if (!valid(t, b)) {
+      if (!valid(in_chunk, b)) {
         std::copy(h_tm1 + first, h_tm1 + last, h_t + first);
         if constexpr (C::states == 2) std::copy(c_tm1 + first, c_tm1 + last, c_t + first);
-        if (masked) hand_on({noise, after, b, first, last, t_next});
+        if (masked) hand_on({noise, slot, b, first, last, next});
         return;
       }
       const ForwardLane<T> lane = {&Wx(t, b, 0), Rh + b * GH, b_W,
@@ -205,7 +211,7 @@ void forward(const Exec& exec, const RecurrentForward& a) {
         for (int64_t u = first; u < last; ++u) forward_unit<C, T, false>(lane, u, H);
       }
       if (!noise.any) return;
-      const Draws<T> draws(noise, after, b, first, last, t_next);
+      const Draws<T> draws(noise, slot, b, first, last, next);
       T* const kept = a.fresh ? &fresh(t, b, 0) : nullptr;
       if (a.noise.zoneout_h > 0)
         draws.zone(h_tm1, h_t, C::states == 1 ? kept : nullptr,
@@ -221,7 +227,7 @@ template <class C, class T>
 void backward(const Exec& exec, const RecurrentBackward& a) {
   const View<T, 3> h = a.h.as<T>(), c = a.c.as<T>(), saved = a.saved.as<T>(), dh_out = a.dh.as<T>(),
                    dWx = a.dWx.as<T>(), dRh = a.dRh.as<T>(), fresh = a.fresh.as<T>();
-  const Walk walk{h.n[0] - 1, a.reverse};
+  const Walk walk{h.n[0] - 1, a.first_step, a.reverse};
   const int64_t B = h.n[1], H = h.n[2];
   const Valid valid{static_cast<const int32_t*>(a.lengths.data)};
   const RecurrentScratch scratch =
@@ -239,18 +245,19 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
   const View2 product = view_of(masked ? scratch.Rh : scratch.dh, a.h.dtype, B, H);
 
   for (int64_t k = walk.T - 1; k >= 0; --k) {
-    const int64_t t = walk.step(k), before = walk.slot_before(t), after = walk.slot_after(t);
+    const int64_t t = walk.step(k), before = walk.slot_before(t), after = walk.slot_after(t),
+                  in_chunk = walk.in_chunk(t);
     const auto one_step = [&](int64_t b, int64_t first, int64_t last) {
       const T* const dh_t = &dh_out(t, b, 0);
       T* const dWx_t = &dWx(t, b, 0);
       T* const dRh_t = C::split ? &dRh(t, b, 0) : nullptr;
       std::optional<Draws<T>> draws;
       if (noise.any)
-        draws.emplace(noise, after, b, first, last, k + 1 < walk.T ? walk.step(k + 1) : -1);
+        draws.emplace(noise, walk.in_chunk(after), b, first, last, walk.next_in_chunk(k));
       if (masked && k + 1 < walk.T)
         for (int64_t u = first; u < last; ++u)
           dh[b * H + u] += noise.handed_on(draws->of[u - first], from_R[b * H + u]);
-      if (!valid(t, b)) {
+      if (!valid(in_chunk, b)) {
         for (int64_t u = first; u < last; ++u) {
           dh[b * H + u] += dh_t[u];
           for (int g = 0; g < C::gates; ++g) {
@@ -260,7 +267,7 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
         }
         return;
       }
-      const bool has_c = C::states == 2, starts = noise.starts(t, b);
+      const bool has_c = C::states == 2, starts = noise.starts(in_chunk, b);
       BackwardLane<T> lane = {C::saved ? &saved(t, b, 0) : nullptr,
                               starts ? zeros : &h(before, b, 0),
                               has_c ? (starts ? zeros : &c(before, b, 0)) : nullptr,

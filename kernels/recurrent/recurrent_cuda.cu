@@ -10,6 +10,7 @@
 // the product by itself for the next kernel to mask.
 #include "kernels/gemm/gemm.h"
 #include "kernels/recurrent/cell_step.cuh"
+#include "kernels/recurrent/loop_norm_cuda.h"
 #include "kernels/recurrent/recurrent_scratch.h"
 
 namespace unroll::cuda {
@@ -128,7 +129,8 @@ View2 first_input(const Exec& exec, const RecurrentForward& a) {
   with_act("recurrent_forward", a.h.dtype, [&](auto zero) {
     using T = decltype(zero);
     gpu::launch(first_input_kernel<T>, unit_launch(B, H), exec.stream, a.h_in.at(t).as<T>(),
-                a.h.at(slot).as<const T>(), loop_noise<float>(a.noise, B, H), int(slot), int(t));
+                a.h.at(slot).as<const T>(), loop_noise<float>(a.noise, B, H),
+                int(a.first_step + slot), int(a.first_step + t));
   });
   return a.h_in.at(t);
 }

@@ -16,9 +16,9 @@ constexpr const char* kNames[] = {"auto", "persistent", "step", "alternating"};
 // Why the schedule cannot run here; empty where it can.
 std::string obstacle(const Exec& exec, Schedule schedule, Cell cell, DType act, int64_t T,
                      int64_t B, int64_t H, bool normalised) {
-  if (normalised && schedule != Schedule::alternating)
-    return "layer normalisation needs the sums over a lane's units within one block, and this "
-           "schedule spreads a lane over many";
+  if (normalised && schedule == Schedule::persistent)
+    return "layer normalisation needs sums over all units of a lane, and this schedule, which "
+           "spreads a lane over many blocks, would pay an exchange among them for each";
   if constexpr (kBuiltWithCuda) {
     if (schedule == Schedule::persistent)
       return cuda::persistent_obstacle(exec, cell, act, T, B, H);
@@ -64,9 +64,8 @@ ScheduleChoice choose_schedule(const Exec& exec, Schedule asked, Cell cell, DTyp
                                         "; use --schedule auto");
     return {asked, "asked for"};
   }
-  DeviceFigures device;
-  device.multiprocessors = exec.sm_count;
-  const RecurrentShape shape = {cell, act, exec.matmul, T, B, H};
+  const DeviceFigures device = device_figures(exec);
+  const RecurrentShape shape = {cell, act, exec.matmul, T, B, H, normalised};
   ScheduleChoice best = {Schedule::alternating, ""};
   double best_us = 0;
   std::string others;

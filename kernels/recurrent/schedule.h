@@ -2,7 +2,8 @@
 // differ in what stays on chip and in how often the device starts a kernel.
 //
 //   alternating   per step one library product and one pointwise kernel: any size
-//   step          per step one kernel that does both; starts early on sm_90: any size
+//   step          per step one kernel that does both; starts early on sm_90: any size. With layer
+//                 normalisation two, both of which start early
 //   persistent    one kernel for all steps, the recurrent weights stay on chip: sizes that fit
 //
 // The CPU has one loop, and no choice.

@@ -50,11 +50,8 @@ void step_backward_kernel(BackwardStep<typename P::Element> a, Operands<P> op) {
     typename P::Element dRh[C::gates];
     in[j].finish(a, b + j, u, dRh);
 #pragma unroll
-    for (int g = 0; g < C::gates; ++g) {
-      if constexpr (sizeof(dRh[g]) == 4)
-        if (op.round) dRh[g] = __builtin_bit_cast(float, gpu::to_tf32(dRh[g]));
-      op.x_next[mail_index<P>(op.pairs, b + j, g * H + u)] = dRh[g];
-    }
+    for (int g = 0; g < C::gates; ++g)
+      op.x_next[mail_index<P>(op.pairs, b + j, g * H + u)] = operand_of<P>(dRh[g], op.round);
   }
 }
 
@@ -63,7 +60,7 @@ void backward_all(const Exec& exec, const RecurrentBackward& a) {
   using Element = typename P::Element;
   const int64_t T_steps = a.dh.n[0], B = a.dh.n[1], H = a.dh.n[2];
   const StepScratch scratch = step_scratch(a.scratch.data, a.cell, a.h.dtype, B, H, true);
-  step_pack(exec, scratch, a.cell, a.R, {}, B, true);
+  step_pack(exec, scratch, a.cell, a.R, a.mask, {}, B, true);
   const View2 carried_h = view_of(scratch.carried_h, B, H);
   const View2 carried_c = view_of(scratch.carried_c, B, H);
   for (int64_t i = 0; i < T_steps; ++i) {
@@ -81,6 +78,7 @@ void backward_all(const Exec& exec, const RecurrentBackward& a) {
 }  // namespace
 
 void step_backward(const Exec& exec, const RecurrentBackward& args) {
+  if (args.norm) return step_norm_backward(exec, args);
   with_cell(args.cell, [&](auto cell) {
     with_product(exec, args.h.dtype, [&](auto product) {
       backward_all<decltype(cell), decltype(product)>(exec, args);

@@ -44,10 +44,8 @@ void step_forward_kernel(ForwardStep<typename P::Element> a, Operands<P> op) {
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
     if (b + j >= B) continue;
-    typename P::Element x = in[j].finish(a, b + j, u, Rh[j]);
-    if constexpr (sizeof(x) == 4)
-      if (op.round) x = __builtin_bit_cast(float, gpu::to_tf32(x));
-    op.x_next[mail_index<P>(op.pairs, b + j, u)] = x;
+    op.x_next[mail_index<P>(op.pairs, b + j, u)] =
+        operand_of<P>(in[j].finish(a, b + j, u, Rh[j]), op.round);
   }
 }
 
@@ -56,7 +54,7 @@ void forward_all(const Exec& exec, const RecurrentForward& a) {
   using Element = typename P::Element;
   const int64_t T_steps = a.Wx.n[0], B = a.Wx.n[1], H = a.h.n[2];
   const StepScratch scratch = step_scratch(a.scratch.data, a.cell, a.h.dtype, B, H, false);
-  step_pack(exec, scratch, a.cell, a.R, first_input(exec, a), B, false);
+  step_pack(exec, scratch, a.cell, a.R, a.mask, first_input(exec, a), B, false);
   for (int64_t i = 0; i < T_steps; ++i) {
     Operands<P> op;
     op.weights = static_cast<const uint32_t*>(scratch.weights);
@@ -72,6 +70,7 @@ void forward_all(const Exec& exec, const RecurrentForward& a) {
 }  // namespace
 
 void step_forward(const Exec& exec, const RecurrentForward& args) {
+  if (args.norm) return step_norm_forward(exec, args);
   with_cell(args.cell, [&](auto cell) {
     with_product(exec, args.h.dtype,
                  [&](auto product) { forward_all<decltype(cell), decltype(product)>(exec, args); });

@@ -88,6 +88,13 @@ void with_product(const Exec& exec, DType act, Body&& body) {
   return exec.matmul == MatmulMode::tf32 ? body(Tf32Product{}) : body(F32Product{});
 }
 
+// What a product takes for v; with `round`, f32 is rounded to TF32.
+template <class P>
+GPU_DEVICE typename P::Element operand_of(typename P::Element v, bool round) {
+  if constexpr (sizeof(v) == 4) return round ? __builtin_bit_cast(float, gpu::to_tf32(v)) : v;
+  return v;
+}
+
 // Pairs of k-tiles.
 template <class P>
 GPU_HD int64_t pairs_of(int64_t K) {

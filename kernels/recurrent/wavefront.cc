@@ -58,7 +58,8 @@ Steps upper_part(int64_t T, int64_t P, int64_t k) {
   return {k * n, k == P - 1 ? n + r : n};
 }
 
-double predict_wavefront(const RecurrentShape& s, int64_t parts, const DeviceFigures& d) {
+double predict_wavefront(const RecurrentShape& s, int64_t parts, const DeviceFigures& d,
+                         int more_kernels) {
   DeviceFigures half = d;
   half.multiprocessors /= 2;
   // Of both passes, without what a launch costs, which predict() spreads over the steps.
@@ -69,7 +70,8 @@ double predict_wavefront(const RecurrentShape& s, int64_t parts, const DeviceFig
   // anew.
   const double G = info_of(s.cell).gates, H = double(s.H), launch = 2 * d.launch_us;
   const double between =
-      2 * (2 * d.node_gap_us + G * H * H * double(size_of(s.act)) / d.l2_bytes_per_us);
+      2 * (2 * d.node_gap_us + G * H * H * double(size_of(s.act)) / d.l2_bytes_per_us) +
+      more_kernels * d.node_gap_us;
   if (parts == 1) return 2 * (double(s.T) * step_us(d) + launch) + between;
   const double n = double(s.T / parts), r = double(s.T % parts), P = double(parts);
   return 2 * (n + r) * step_us(d) + (P - 1) * n * step_us(half) + (P + 1) * launch + P * between;
@@ -87,20 +89,19 @@ WavefrontChoice choose_wavefront(const Exec& exec, const WavefrontTask& t) {
                                         ": " + why + "; use --wavefront auto");
     return {1, why};
   }
-  DeviceFigures device;
-  device.multiprocessors = exec.sm_count;
+  const DeviceFigures device = device_figures(exec);
   const RecurrentShape shape = {t.cell, t.act, exec.matmul, t.T, t.B, t.H_lower};
   int64_t best = 2;
   double best_us = std::numeric_limits<double>::infinity();
   for (int64_t P = 2; P <= std::max<int64_t>(2, t.T / kFewestSteps); ++P) {
-    const double us = predict_wavefront(shape, P, device);
+    const double us = predict_wavefront(shape, P, device, t.more_kernels);
     if (us < best_us) {
       best = P;
       best_us = us;
     }
   }
   if (t.asked == Wavefront::on) return {best, "asked for"};
-  const double in_order = predict_wavefront(shape, 1, device);
+  const double in_order = predict_wavefront(shape, 1, device, t.more_kernels);
   return {best_us < in_order ? best : 1, "predicted: " + text_of(best_us) + " in " +
                                              std::to_string(best) + " parts, " + text_of(in_order) +
                                              " in order"};

@@ -9,8 +9,8 @@
 //
 // The two parts of a launch are equally long, so the rest r is with the parts that run alone, on
 // the whole device. Between launches stands what leads from layer to layer: dropout of the part and
-// its product with W. So a wavefront saves steps, and pays in launches and in slower steps, each
-// way:
+// its product with W; forward a residual sum too, and the masks of what R multiplies in the first
+// step of a part. So a wavefront saves steps, and pays in launches and in slower steps, each way:
 //
 //   in order     2 (T s_1 + launch) + between
 //   wavefront    2 (n + r) s_1 + (P - 1) n s_2 + (P + 1) launch + P between
@@ -42,10 +42,10 @@ Steps lower_part(int64_t T, int64_t P, int64_t k);
 Steps upper_part(int64_t T, int64_t P, int64_t k);
 
 // Microseconds of both passes over two layers of this shape, without the products of the lower one
-// and those of gradients of weights: in `parts` parts, or for 1 in order. Infinite where the layers
-// do not fit.
+// and those of gradients of weights: in `parts` parts, or for 1 in order. `more_kernels`: of a part,
+// besides dropout and the product. Infinite where the layers do not fit.
 double predict_wavefront(const RecurrentShape& shape, int64_t parts,
-                         const DeviceFigures& device = {});
+                         const DeviceFigures& device = {}, int more_kernels = 0);
 
 struct WavefrontChoice {
   int64_t parts = 1;   // 1: one layer after the other
@@ -59,6 +59,7 @@ struct WavefrontTask {
   DType act;
   int64_t T, B, H_lower, H_upper;
   std::string obstacle;  // of the caller, in words that complete "it cannot run: "; or empty
+  int more_kernels = 0;  // as in predict_wavefront
 };
 // For Wavefront::automatic the number of parts that is predicted to be fastest. Throws a usage
 // Error that says why where it was asked for and cannot run. Layers of different widths are never

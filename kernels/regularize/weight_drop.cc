@@ -17,9 +17,10 @@ void check_p(const char* op, double p) {
 void weight_drop_forward(const Exec& exec, const WeightDrop& args) {
   if (exec.kind == DeviceKind::none) return;
   const char* op = "weight_drop_forward";
-  const int64_t N = args.y.n[0], D = args.y.n[1];
-  check_shape(op, "y", args.y, "[N,D]", {N, D}, args.y.dtype);
-  check_shape(op, "x", args.x, "[N,D]", {N, D}, accumulate_type(args.y.dtype));
+  const int64_t N = args.x.n[0], D = args.x.n[1];
+  check_optional(op, "y", args.y, "[N,D]", {N, D}, args.y.dtype);
+  check_shape(op, "x", args.x, "[N,D]", {N, D},
+              args.y ? accumulate_type(args.y.dtype) : args.x.dtype);
   check_shape(op, "bits", args.bits, "[N,ceil(D/32)]", {N, weight_drop_words(D)}, DType::u32);
   check_shape(op, "key.counter", args.key.counter, "[2]", {2}, DType::u64);
   check_p(op, args.p);

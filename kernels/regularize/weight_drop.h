@@ -7,7 +7,8 @@
 // The forward pass draws the bits by Philox (kernels/base/philox.h) and stores them, so that the
 // backward pass reads 1/32 of a word per element; CPU and GPU draw the same. Element (r,c) is kept
 // if word c mod 4 of block r ceil(D/4) + c/4 is >= dropout_threshold(p), and is bit c mod 32 of
-// word c/32 of its row. R itself is read in acc and never written.
+// word c/32 of its row. R itself is read in acc and never written. Who masks R by the bits as it
+// reads it needs no copy (kernels/recurrent/weight_mask.h), and leaves out y.
 #pragma once
 
 #include "kernels/base/exec.h"
@@ -17,9 +18,9 @@
 namespace unroll {
 
 struct WeightDrop {
-  View2 y;       // [N,D]           act: f32, f64, bf16; out: the masked, scaled copy
-  View2 bits;    // [N,ceil(D/32)]  u32; out: 1 keeps the element, bits past D are 0
-  View2 x;       // [N,D]           acc
+  View2 y{};   // [N,D]           act: f32, f64, bf16; out: the masked, scaled copy; may be left out
+  View2 bits;  // [N,ceil(D/32)]  u32; out: 1 keeps the element, bits past D are 0
+  View2 x;     // [N,D]           acc; read only where y is given
   double p = 0;  // 0 <= p < 1
   MaskKey key;
 };

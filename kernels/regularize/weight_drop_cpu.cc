@@ -12,10 +12,10 @@ void weight_drop_forward(const Exec& exec, const WeightDrop& args) {
   const uint64_t seed = counter[0], step = counter[1];
   const uint32_t threshold = dropout_threshold(args.p);
   const auto bits = args.bits.as<uint32_t>();
-  with_real("weight_drop_forward", args.y.dtype, [&](auto zero) {
+  with_real("weight_drop_forward", (args.y ? args.y : args.x).dtype, [&](auto zero) {
     using T = decltype(zero);
     const auto x = args.x.as<T>(), y = args.y.as<T>();
-    const int64_t N = y.n[0], D = y.n[1], row_blocks = (D + 3) / 4;
+    const int64_t N = x.n[0], D = x.n[1], row_blocks = (D + 3) / 4;
     const T scale = T(1 / (1 - args.p));
 #pragma omp parallel for num_threads(exec.threads)
     for (int64_t r = 0; r < N; ++r)
@@ -30,7 +30,7 @@ void weight_drop_forward(const Exec& exec, const WeightDrop& args) {
         uint32_t packed = 0;
         for (int64_t i = 0; i < count; ++i) {
           packed |= kept[i] << i;
-          y(r, first + i) = kept[i] ? x(r, first + i) * scale : T(0);
+          if (y) y(r, first + i) = kept[i] ? x(r, first + i) * scale : T(0);
         }
         bits(r, word) = packed;
       }

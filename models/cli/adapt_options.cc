@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "host/io/parse.h"
 #include "kernels/base/error.h"
 
@@ -89,10 +91,14 @@ void parse_dynamic(const AdaptOptions& adapt, Adaptation& a) {
 void add_adapt_options(CLI::App& app, AdaptOptions& adapt) {
   const CacheOptions cache;
   const DynamicOptions dynamic;
+  const auto not_empty = [](const std::string& list) -> std::string {
+    return list.empty() ? "\"\" is no setting; give tune, or a list" : "";
+  };
   const char* group = "Models that follow the text (neural, --reset never)";
   app.add_option("--cache", adapt.cache,
                  "mix in a continuous cache of the last hidden states (Grave et al. 2016): " +
                      name_of(cache) + ", any of them, or tune: on --tune-on, all that is not given")
+      ->check(not_empty)
       ->group(group);
   app.add_option("--dynamic", adapt.dynamic,
                  "dynamic evaluation, RMS rule (Krause et al. 2018): " + name_of(dynamic) +
@@ -101,6 +107,7 @@ void add_adapt_options(CLI::App& app, AdaptOptions& adapt) {
                      "training text, lambda relative to the mean RMS; the papers' lr=0.002, "
                      "lambda=0.02, eps=0.001 are about lr=4.6e-5, lambda=0.0014, eps=2.3e-5 here. "
                      "The model file is not changed")
+      ->check(not_empty)
       ->group(group);
   app.add_option("--dynamic-train", adapt.dynamic_train,
                  "the text of --dynamic's gradient statistics, if not the one that the model's "
@@ -121,7 +128,7 @@ void add_adapt_options(CLI::App& app, AdaptOptions& adapt) {
       ->group(noise);
   app.add_option("--mc-seed", adapt.mc_seed,
                  "of the masks; the same seed, --batch and --bptt give the same figures")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t(0), std::numeric_limits<int64_t>::max()))
       ->group(noise);
 }
 

@@ -3,21 +3,17 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
 #include "host/data/corpus.h"
 #include "host/data/lanes.h"
+#include "host/io/clock.h"
 #include "host/io/metrics.h"
 #include "kernels/base/error.h"
 
 namespace unroll::cli {
 namespace {
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // The first `most` tokens of a text, in whole lines; 0: all of it.
 std::vector<TokenLine> read_lines(const std::vector<std::string>& files, const Vocab& vocab,
@@ -40,7 +36,13 @@ std::vector<TokenLine> read_lines(const std::vector<std::string>& files, const V
 }  // namespace
 
 Adapted::Adapted(const AdaptOptions& options, const Parts& parts)
-    : options_(options), parts_(parts), adaptation_(parse_adaptation(options)) {}
+    : options_(options), parts_(parts), adaptation_(parse_adaptation(options)) {
+  if (options_.mc_passes > 0 && !parts_.model.noisy())
+    throw Error(ErrorKind::usage,
+                fmt::format("--mc-dropout {}: {} was trained without dropout, every pass is the "
+                            "same; leave the flag out, or train with --dropout",
+                            options_.mc_passes, parts_.path));
+}
 
 Scheduler& Adapted::make_scheduler(int max_tokens, int lanes) {
   Scheduler::Options options;
@@ -74,6 +76,11 @@ void Adapted::measure_gradients() {
   const double start = seconds_now();
   const Corpus corpus({files, own ? "--train of the model" : "--dynamic-train"}, parts_.vocab, "");
   const int T = adaptation_.dynamic->segment;
+  if (int64_t(corpus.size()) <= T)
+    throw Error(ErrorKind::data,
+                fmt::format("{}: {} tokens are no text for --dynamic's gradient statistics, which "
+                            "need segment + 1 = {}; give a longer --dynamic-train FILE",
+                            files.front(), corpus.size(), T + 1));
   // A small text has fewer lanes.
   const int64_t room = int64_t(corpus.size()) / (T + 1);
   const int lanes = int(std::max<int64_t>(1, std::min<int64_t>(GradientStatistics::kLanes, room)));

@@ -26,13 +26,13 @@ struct EvalFlags {
 
 int evaluate(const EvalFlags& f) {
   parse_adaptation(f.adapt);  // so that bad flags are refused before anything is read
+  ProbabilityWriter probabilities(f.write_probs);
   const auto model = open_mixture(f.model, f.mix, f.use);
   if (f.adapt.adapts()) model->adapt(f.adapt);
   const Reset reset = parse_reset(f.reset, *model);
   const auto scorer = model->scorer(reset, f.shape);
   TextSource source(f.files, "FILE");
   TextTotals t;
-  ProbabilityWriter probabilities(f.write_probs);
   score_text(*scorer, source, [&](const ScoredLine& line) {
     t.add(line);
     probabilities.add(line);

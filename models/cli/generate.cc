@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <limits>
 
 #include "host/score/generator.h"
 #include "kernels/base/error.h"
@@ -69,7 +70,7 @@ Verb add_generate(CLI::App& app) {
   app.add_flag("--allow-unk", f->sampling.allow_unk, "let <unk> be drawn");
   app.add_flag("--until-eos", f->sampling.until_eos, "stop at the first line end");
   app.add_option("--seed", f->sampling.seed, "the same seed gives the same texts")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t(0), std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   app.add_flag("--show-logprob", f->show_logprob, "print each text's log-probability");
   add_mix_options(app, f->mix);

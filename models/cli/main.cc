@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <sstream>
 #include <system_error>
@@ -26,6 +27,10 @@ constexpr size_t kNameColumn = 34, kTextColumns = 66;  // of --help
 class WrappingFormatter final : public CLI::Formatter {
  public:
   WrappingFormatter() { column_width(kNameColumn); }
+  std::string make_group(std::string group, bool positional,
+                         std::vector<const CLI::Option*> options) const override {
+    return group == kUnlisted ? "" : CLI::Formatter::make_group(group, positional, options);
+  }
   std::string make_option_desc(const CLI::Option* option) const override {
     std::string wrapped;
     size_t used = 0;
@@ -148,6 +153,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr,
                  "unroll: out of memory; lower --batch, --bptt, --hidden or --vocab-size\n");
     return int(unroll::ErrorKind::resource);
+  } catch (const std::filesystem::filesystem_error& e) {
+    std::fprintf(stderr, "unroll: %s: %s; check the path\n", e.path1().c_str(),
+                 e.code().message().c_str());
+    return int(unroll::ErrorKind::disk);
   } catch (const std::system_error& e) {  // fmt's, of a write
     if (std::ferror(stdout)) return unroll::cli::unwritten_output(e.code().value());
     std::fprintf(stderr, "unroll: %s\n", e.what());

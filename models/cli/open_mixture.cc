@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "host/io/atomic_file.h"
 #include "host/io/metrics.h"
 #include "host/io/parse.h"
 #include "host/io/run_dir.h"
@@ -209,12 +210,17 @@ class MixtureModel final : public OpenModel {
 // A flag that an n-gram model would silently ignore.
 void refuse_neural_options(const UseOptions& use) {
   const bool cpu = use.device == "auto" || use.device == "cpu";
-  if (cpu && use.precision.empty() && !use.eager) return;
-  throw Error(ErrorKind::usage, std::string(!cpu        ? "--device " + use.device
-                                            : use.eager ? "--eager"
-                                                        : "--precision " + use.precision) +
-                                    ": is for neural models, MODEL is an n-gram model, which "
-                                    "runs on the CPU in double precision; leave the flag out");
+  const std::string flag = !cpu                     ? "--device " + use.device
+                           : use.eager              ? "--eager"
+                           : !use.precision.empty() ? "--precision " + use.precision
+                           : !use.vocab.empty()     ? "--vocab " + use.vocab
+                           : !use.unit.empty()      ? "--unit " + use.unit
+                           : !use.cell.empty()      ? "--cell " + use.cell
+                                                    : "";
+  if (!flag.empty())
+    throw Error(ErrorKind::usage, flag +
+                                      ": is for neural models, MODEL is an n-gram model, which "
+                                      "runs on the CPU in double precision; leave the flag out");
 }
 
 // Whether an argument can only be a model; a text is neither of these.
@@ -268,6 +274,10 @@ void place_model_and_files(std::string& model, std::vector<std::string>& files, 
   }
   if (files.empty())
     throw Error(ErrorKind::usage, "FILE is required: the text to score, or - for standard input");
+}
+
+ProbabilityWriter::ProbabilityWriter(std::string path) : path_(std::move(path)) {
+  if (!path_.empty()) AtomicFile probe(path_);
 }
 
 void ProbabilityWriter::add(const ScoredLine& line) {

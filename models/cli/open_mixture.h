@@ -35,7 +35,8 @@ void place_model_and_files(std::string& model, std::vector<std::string>& files, 
 // --write-probs FILE: collects the probability of every scored token and writes them at the end.
 class ProbabilityWriter {
  public:
-  explicit ProbabilityWriter(std::string path) : path_(std::move(path)) {}  // "" writes nothing
+  // "" writes nothing. Throws Error(disk) where the file could not be written.
+  explicit ProbabilityWriter(std::string path);
   void add(const ScoredLine& line);
   void write() const;  // throws Error(disk)
 

@@ -20,6 +20,8 @@ namespace {
 Vocab open_vocab(const ModelFile& file, const UseOptions& use) {
   const std::string& path = file.file().path();
   if (use.vocab.empty()) {
+    if (!use.unit.empty())
+      throw Error(ErrorKind::usage, "--unit " + use.unit + " is for --vocab FILE; leave it out");
     if (!has_vocab(file))
       throw Error(ErrorKind::model,
                   path +
@@ -27,7 +29,8 @@ Vocab open_vocab(const ModelFile& file, const UseOptions& use) {
                       "the order of the embedding's rows");
     return Vocab::deserialize(file.vocab(), path);
   }
-  Vocab vocab = Vocab::read_file(use.vocab, parse_unit(use.unit), "--vocab");
+  Vocab vocab =
+      Vocab::read_file(use.vocab, parse_unit(use.unit.empty() ? "word" : use.unit), "--vocab");
   if (has_vocab(file)) {
     const Vocab own = Vocab::deserialize(file.vocab(), path);
     if (own.hash() != vocab.hash())
@@ -46,11 +49,21 @@ Vocab open_vocab(const ModelFile& file, const UseOptions& use) {
   return vocab;
 }
 
+// The settings in the file, or those that its shapes show.
+Config open_config(const ModelFile& file, const std::string& cell) {
+  if (!file.has_config()) return infer_config(file, cell);
+  const Config config = file.config();
+  if (!cell.empty() && cell != config.cell)
+    throw Error(ErrorKind::usage, "--cell " + cell + ": " + file.file().path() + " says that its " +
+                                      "cell is " + config.cell + "; leave it out");
+  return config;
+}
+
 class NeuralModel final : public OpenModel {
  public:
   NeuralModel(const std::string& path, const UseOptions& use)
       : file_(path),
-        config_(file_.has_config() ? file_.config() : infer_config(file_, use.cell)),
+        config_(open_config(file_, use.cell)),
         vocab_(open_vocab(file_, use)),
         device_(Device::parse(use.device, use.threads)),
         arithmetic_(parse_precision(use.precision, device_)),

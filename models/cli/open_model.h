@@ -21,7 +21,7 @@ struct UseOptions {
   bool eager = false;
   std::string vocab_of;  // model whose vocabulary ids are to have; "": the model's own
   // For weights saved from PyTorch, which carry neither settings nor a vocabulary.
-  std::string vocab, unit = "word", cell;
+  std::string vocab, unit, cell;
 };
 
 // One model or cache of a mixture.

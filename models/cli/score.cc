@@ -27,6 +27,7 @@ int score(const ScoreFlags& f) {
   if (f.files.size() > 1)
     throw Error(ErrorKind::usage, "\"" + f.files[1] + "\": unexpected; score takes one text");
   parse_adaptation(f.adapt);  // so that bad flags are refused before anything is read
+  ProbabilityWriter probabilities(f.write_probs);
   const auto model = open_mixture(f.model, f.mix, f.use);
   if (f.adapt.adapts()) model->adapt(f.adapt);
   const auto scorer = model->scorer(parse_reset(f.reset, *model), f.shape);
@@ -34,7 +35,6 @@ int score(const ScoreFlags& f) {
   const LogBase base = parse_log_base(f.base);
   const auto format =
       make_score_format(f.format, f.level, base, f.files[0], model->info().at("kind"));
-  ProbabilityWriter probabilities(f.write_probs);
   score_text(*scorer, source, [&](const ScoredLine& line) {
     format->line(line);
     probabilities.add(line);

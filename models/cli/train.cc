@@ -15,6 +15,7 @@
 #include "host/data/splits.h"
 #include "host/io/checkpoint.h"
 #include "host/io/metrics.h"
+#include "host/ngram/ngram_model.h"
 #include "host/train/memory_estimate.h"
 #include "host/train/trainer.h"
 #include "host/train/weights_file.h"
@@ -92,6 +93,23 @@ Config new_config(const TrainFlags& f) {
   return config;
 }
 
+// A flag that this kind of model would silently ignore; recipes may set anything.
+void refuse_settings_of_others(const TrainFlags& f, const Config& config) {
+  const bool ngram = config.model == "ngram";
+  for (const auto& [setting, value] : f.settings) {
+    const std::string& group = setting->group;
+    const bool of_ngrams = group == "N-gram";
+    const bool of_both = group == "Data" || group == "System" || setting->key == "model";
+    if (of_both || of_ngrams == ngram) continue;
+    throw Error(ErrorKind::usage, setting->flag() + " is for " + (ngram ? "recurrent" : "n-gram") +
+                                      " models, and this one has model = \"" + config.model +
+                                      "\"; leave it out");
+  }
+  if (ngram && config.device.starts_with("cuda"))
+    throw Error(ErrorKind::usage, "--device " + config.device +
+                                      ": n-gram models are counted on the CPU; leave it out");
+}
+
 Config resumed_config(const TrainFlags& f, const RunDir& run) {
   if (!f.recipe.empty() || !f.data.empty() || !f.out.empty() || !f.init_from.empty() ||
       !f.set.empty())
@@ -109,6 +127,15 @@ Config resumed_config(const TrainFlags& f, const RunDir& run) {
                                         f.resume);
     config.set(setting->key, value, setting->flag());
   }
+  std::vector<std::string> files = {config.vocab, config.vocab_of};
+  for (const auto* texts : {&config.train, &config.valid, &config.test})
+    files.insert(files.end(), texts->begin(), texts->end());
+  for (const std::string& file : files)
+    if (!file.empty() && !std::filesystem::exists(file))
+      throw Error(ErrorKind::usage, run.path + ": its file \"" + file +
+                                        "\" is not there; start in the folder where the run began, "
+                                        "or write its place into " +
+                                        run.config());
   return config;
 }
 
@@ -137,6 +164,16 @@ void describe_run(Terminal& terminal, const Config& config, const Texts& texts, 
     terminal.warning(fmt::format(
         "{} threads share {} cores and wait for each other; --threads 0 takes one per core",
         config.threads, cores));
+}
+
+std::string weights_of(const std::string& init_from) {
+  const std::string path = resolve_model(init_from);
+  if (NgramModel::is_model_file(path))
+    throw Error(ErrorKind::usage, "--init-from " + init_from +
+                                      ": is an n-gram model, which has no weights; for its "
+                                      "vocabulary alone give --vocab-of " +
+                                      init_from);
+  return path;
 }
 
 int report(const TrainResult& result, const RunDir& run, const Config& config, Terminal& terminal,
@@ -168,8 +205,7 @@ int report(const TrainResult& result, const RunDir& run, const Config& config, T
   return 0;
 }
 
-// The flag of one setting, with its aliases; hidden from CLI11's own list, which cannot show
-// ranges.
+// The flag of one setting, with its aliases.
 void add_setting(CLI::App& app, TrainFlags& flags, const Setting& setting) {
   std::string names = setting.flag();
   for (const std::string& alias : setting.aliases) {
@@ -182,34 +218,20 @@ void add_setting(CLI::App& app, TrainFlags& flags, const Setting& setting) {
     flags.settings.emplace_back(&setting, value);
   };
   if (setting.kind == SettingKind::boolean) {
-    app.add_flag_function(names, [take](int64_t) { take("true"); })->group("");
+    app.add_flag_function(names, [take](int64_t) { take("true"); })->group(kUnlisted);
     app.add_flag_function("--no-" + setting.flag().substr(2), [take](int64_t) { take("false"); })
-        ->group("");
+        ->group(kUnlisted);
   } else if (setting.kind == SettingKind::list) {
     const auto take_all = [take](const std::vector<std::string>& values) {
       std::string joined;
       for (const std::string& v : values) joined += (joined.empty() ? "" : ",") + v;
       take(joined);
     };
-    app.add_option_function<std::vector<std::string>>(names, take_all)->group("");
+    app.add_option_function<std::vector<std::string>>(names, take_all)->group(kUnlisted);
   } else {
-    app.add_option_function<std::string>(names, take)->group("");
+    app.add_option_function<std::string>(names, take)->group(kUnlisted);
   }
 }
-
-// The run directory of a new run. One that was made for it goes away again if the run is refused.
-struct NewRun {
-  explicit NewRun(const std::string& path)
-      : temporary(!std::filesystem::exists(path)), dir(RunDir::create(path)) {}
-  NewRun(const NewRun&) = delete;
-  NewRun& operator=(const NewRun&) = delete;
-  ~NewRun() {
-    std::error_code ignored;
-    if (temporary) std::filesystem::remove_all(dir.path, ignored);
-  }
-  bool temporary;  // until the run is set up
-  const RunDir dir;
-};
 
 int train(const TrainFlags& f) {
   take_stop_signals();
@@ -220,6 +242,7 @@ int train(const TrainFlags& f) {
   const bool resume = !f.resume.empty();
   Config config = resume ? resumed_config(f, RunDir::open(f.resume)) : new_config(f);
   config.validate();
+  refuse_settings_of_others(f, config);
   if (config.model == "ngram") {
     if (!f.init_from.empty())
       throw Error(ErrorKind::usage,
@@ -238,11 +261,14 @@ int train(const TrainFlags& f) {
   std::optional<NewRun> new_run;
   if (!resume) new_run.emplace(f.out);
   const RunDir run = resume ? RunDir::open(f.resume) : new_run->dir;
+  std::optional<RunLock> lock;
+  if (resume) lock.emplace(run);
   if (!resume) {
     config.train = spool_standard_input(config.train, "--train", run.path + "/train.txt");
     config.valid = spool_standard_input(config.valid, "--valid", run.path + "/valid.txt");
   }
   const Vocab vocab = make_vocab(config);
+  config.unit = name_of(vocab.unit());  // which vocab_of decides
   const Texts texts = make_texts(config, vocab, run, terminal);
 
   const Backend backend(device, arithmetic.matmul);
@@ -254,8 +280,8 @@ int train(const TrainFlags& f) {
   require_weights(device, params, arithmetic.act, slots_of(optimizer_settings(config).rule));
   params.materialize(backend, arithmetic.act, uint64_t(config.seed));
   if (!f.init_from.empty())
-    terminal.say(initialize_from(ModelFile(resolve_model(f.init_from)), backend, params,
-                                 config.cell, vocab));
+    terminal.say(
+        initialize_from(ModelFile(weights_of(f.init_from)), backend, params, config.cell, vocab));
 
   Trainer trainer(
       {.backend = &backend,
@@ -266,10 +292,10 @@ int train(const TrainFlags& f) {
        .run = run,
        .observer = &terminal,
        .stop = &stop_after_step()});
+  if (resume) trainer.resume();
   write_config(config, run);
   if (new_run) new_run->temporary = false;
   describe_run(terminal, config, texts, vocab, params, softmax, backend, trainer.estimate());
-  if (resume) trainer.resume();
   const TrainResult result = trainer.run();
   return report(result, run, config, terminal, texts.has_test, stop_after_step().load());
 }
@@ -292,7 +318,7 @@ Verb add_train(CLI::App& app) {
   app.add_flag("--quiet", flags->quiet, "print results only");
   // One flag per setting, from the table that recipes are read with; --help shows that table.
   for (const Setting& setting : settings()) add_setting(app, *flags, setting);
-  app.footer("\n" + settings_help() +
+  app.footer(settings_help() +
              "\nFlags of settings also take the names that other tools use, e.g. --nlayers, "
              "--nhid, --emsize;"
              "\n--no-FLAG turns a setting off. unroll recipes NAME prints a recipe to start from.");

@@ -3,10 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstdio>
 
 #include "host/data/splits.h"
+#include "host/io/atomic_file.h"
+#include "host/io/clock.h"
 #include "host/io/metrics.h"
 #include "host/io/run_log.h"
 #include "host/ngram/ngram_model.h"
@@ -66,20 +67,21 @@ double report_perplexity(const char* name, const NgramModel& model, const Corpus
 
 int train_ngram(Config config, const std::string& out, const std::string& arpa,
                 Terminal& terminal) {
-  const auto begin = std::chrono::steady_clock::now();
-  const auto seconds = [begin] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
-  const RunDir run = RunDir::create(out);
+  const double begin = seconds_now();
+  NewRun new_run(out);
+  const RunDir& run = new_run.dir;
+  if (!arpa.empty()) AtomicFile probe(arpa);  // where it cannot be written, that shows now
   config.train = spool_standard_input(config.train, "--train", run.path + "/train.txt");
   config.valid = spool_standard_input(config.valid, "--valid", run.path + "/valid.txt");
   const Vocab vocab = make_vocab(config);
+  config.unit = name_of(vocab.unit());  // which vocab_of decides
   const Texts texts = make_texts(config, vocab, run, terminal);
   describe_texts(terminal, config, texts, vocab);
 
   const NgramModel model = NgramModel::train(texts.train, vocab, ngram_options(config, terminal));
-  const double trained = seconds();
+  const double trained = seconds_now() - begin;
   model.save(run.ngram());
+  new_run.temporary = false;
   if (!arpa.empty()) model.save_arpa(arpa);
 
   write_config(config, run);
@@ -99,7 +101,7 @@ int train_ngram(Config config, const std::string& out, const std::string& arpa,
   end.add("valid_ppl", report_perplexity("valid", model, texts.valid, int(config.threads)));
   if (texts.has_test)
     end.add("test_ppl", report_perplexity("test", model, texts.test, int(config.threads)));
-  log.append(end.add("seconds", seconds()));
+  log.append(end.add("seconds", seconds_now() - begin));
   terminal.say(fmt::format("(every line on its own; trained in {:.1f} s; {} in {}{})", trained,
                            human_bytes(double(info.bytes)), run.ngram(),
                            arpa.empty() ? "" : " and " + arpa));

@@ -2,6 +2,7 @@
 // config.toml.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,21 @@ namespace unroll::cli {
 struct Texts {
   Corpus train, valid, test;
   bool has_test = false;
+};
+
+// The run directory of a new run. One that was made for it goes away again if the run is refused.
+struct NewRun {
+  explicit NewRun(const std::string& path)
+      : temporary(!std::filesystem::exists(path)), dir(RunDir::create(path)), lock(dir) {}
+  NewRun(const NewRun&) = delete;
+  NewRun& operator=(const NewRun&) = delete;
+  ~NewRun() {
+    std::error_code ignored;
+    if (temporary) std::filesystem::remove_all(dir.path, ignored);
+  }
+  bool temporary;  // until the run is set up
+  const RunDir dir;
+  const RunLock lock;
 };
 
 void write_config(const Config& config, const RunDir& run);

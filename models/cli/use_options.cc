@@ -40,6 +40,9 @@ void add_reset_option(CLI::App& app, std::string& reset) {
 
 Reset parse_reset(const std::string& reset, const OpenModel& model) {
   if (reset.empty()) return model.reset();
+  if (reset == "never" && model.info().at("kind") == "ngram")
+    throw Error(ErrorKind::usage,
+                "--reset never: an n-gram model takes every line on its own; leave it out");
   return reset == "line" ? Reset::line : Reset::never;
 }
 

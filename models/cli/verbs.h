@@ -12,6 +12,10 @@ namespace unroll::cli {
 
 using Verb = std::function<int()>;
 
+// Group of options that --help leaves to the verb's own list, which shows ranges. (CLI11 would hide
+// a group without a name, and then has no name for its options in messages either.)
+inline constexpr const char* kUnlisted = "unlisted";
+
 Verb add_train(CLI::App& app);
 Verb add_eval(CLI::App& app);
 Verb add_score(CLI::App& app);

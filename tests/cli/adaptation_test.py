@@ -100,14 +100,22 @@ class AdaptationTest(ProgramTest):
         self.assertLess(many["ppl"], one["ppl"])  # the mean of probabilities is above the mean of their logarithms
         self.assertEqual(self.eval("--mc-dropout", 25)["nats"], many["nats"])
         self.assertNotEqual(self.eval("--mc-dropout", 25, "--mc-seed", 2)["nats"], many["nats"])
-        dry, _, _ = self.train("dry", "--dropout", "0")
-        plain = json_eval(self, dry, self.text)[0]["nats"]
-        self.assertAlmostEqual(json_eval(self, dry, self.text, "--mc-dropout", 3)[0]["nats"] / plain, 1, 6)
+        for name, flags in (("dropped", ("--weight-drop", "0.4")), ("recurrent", ("--dropout-recurrent", "0.4"))):
+            noisy, _, _ = self.train(name, *flags)
+            self.assertNotEqual(json_eval(self, noisy, self.text, "--mc-dropout", 3)[0]["nats"],
+                                json_eval(self, noisy, self.text)[0]["nats"])
+        # Dropout between layers of which there is one.
+        between = ("--dropout", "0.4", "--dropout-input", "0", "--dropout-output", "0")
+        for name, flags in (("dry", ()), ("one", between)):
+            dry, _, _ = self.train(name, *flags)
+            self.assert_fails(2, ["--mc-dropout", "without dropout"], "eval", dry, self.text, "--mc-dropout", "3")
 
     def test_flags_that_do_not_fit(self):
         fails = lambda words, *flags: self.assert_fails(2, words, "eval", self.model, self.text, *flags)
         fails(["--cache", "windw", "did you mean 'window'"], "--cache", "windw=5")
         fails(["--cache", "\"\"", "window="], "--cache", "window=5,")
+        fails(["--cache", "\"\"", "tune"], "--cache", "")
+        fails(["--dynamic", "\"\"", "tune"], "--dynamic", "")
         fails(["theta", "number", "0 to 1000"], "--cache", "theta=-1")
         fails(["window", "whole number"], "--cache", "window=2.5")
         fails(["lambda", "0.999"], "--cache", "lambda=1")
@@ -122,6 +130,11 @@ class AdaptationTest(ProgramTest):
         fails(["--cache", "--reset never"], "--cache", "window=5", "--reset", "line")
         fails(["nosuch", "--tune-on"], "--cache", "tune", "--tune-on", self.path("nosuch"))
         fails(["nosuch", "--dynamic-train"], "--dynamic", "lr=1e-4", "--dynamic-train", self.path("nosuch"))
+        short = self.write("short.txt", "w1 w2\n")
+        self.assert_fails(3, [short, "segment + 1 = 6", "--dynamic-train"], "eval", self.model, self.text, "--dynamic",
+                          "lr=1e-4", "--dynamic-train", short)
+        self.assert_fails(7, ["TMPDIR"], "eval", self.model, self.text, "--dynamic", "lr=1e-4",
+                          env={**os.environ, "TMPDIR": self.path("nosuch")})
         self.assert_fails(2, ["--dynamic", "--reset never"], "score", self.model, self.text, "--dynamic", "lr=1e-4")
 
     def test_a_training_text_that_is_gone_is_named(self):

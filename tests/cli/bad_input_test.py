@@ -48,7 +48,8 @@ class UsageTest(ProgramTest):
         self.assert_fails(2, ["--temperature", "--greedy"], "generate", "m", "--temperature", "0")
         self.assert_fails(2, ["--top-p", "1"], "generate", "m", "--top-p", "1.5")
         self.assert_fails(2, ["--temperature", "warm", "number"], "generate", "m", "--temperature", "warm")
-        self.assert_fails(2, ["--seed", "-1"], "generate", "m", "--seed", "-1")
+        self.assert_fails(2, ["--seed", "-1", "0 to 9223372036854775807"], "generate", "m", "--seed", "-1")
+        self.assert_fails(2, ["--hidden", "missing"], *out, "--hidden")
         for flags in (["--threads", "-1"], ["--threads", "1000000"], ["--batch", "x"]):
             self.assert_fails(2, flags, "eval", "m", "t", *flags)
         run_dir, _, _ = self.train("shapes")
@@ -67,6 +68,16 @@ class UsageTest(ProgramTest):
         self.assert_fails(2, ["step", "CPU", "--schedule auto"], "train", "--out", self.path("cpu"), "--data", self.data,
                           "--device", "cpu", "--batch", "4", "--bptt", "8", "--schedule", "step")
         self.assertFalse(os.path.exists(self.path("cpu")), "a refused run left its folder")
+        run_dir, _, _ = self.train("lstm")
+        for flags in (["--cell", "gru"], ["--unit", "char"]):
+            self.assert_fails(2, flags, "eval", run_dir, self.path("data/test.txt"), *flags)
+
+    def test_paths_that_cannot_be_looked_at(self):
+        self.assert_fails(7, ["File name too long"], "train", "--data", self.data, "--out", self.path("x" * 300))
+        loop = self.path("loop/model.safetensors")
+        os.makedirs(os.path.dirname(loop))
+        os.symlink("model.safetensors", loop)
+        self.assert_fails(2, [loop, "Too many levels"], "eval", os.path.dirname(loop), self.path("data/test.txt"))
 
     def test_two_matches_in_a_data_folder_are_both_named(self):
         for name in ("a.train.txt", "b.train.txt", "x.valid.txt"):
@@ -105,7 +116,10 @@ class DataTest(ProgramTest):
         self.fails(3, ["v.txt:3"], "a b c d\n" * 30, "a b\n", "--vocab", vocab)
 
     def test_a_character_that_the_vocabulary_lacks(self):
-        self.fails(3, ["valid.txt:2", "z"], "abc\n" * 30, "ab\nza\n", "--unit", "char")
+        self.fails(3, ["valid.txt:2", "z", "min_count = 2"], "abc\n" * 30, "ab\nza\n", "--unit", "char")
+        code, _, err = run("train", "--data", self.path("d"), "--out", self.path("cut"), *TINY, "--unit", "char",
+                           "--min-count", "2")
+        self.assertEqual(code, 0, err)
 
     def test_damaged_gzip(self):
         self.fails(3, ["train.txt"], b"\x1f\x8b\x08\x00garbage")

@@ -39,6 +39,14 @@ class InterruptTest(ProgramTest):
                 code2, _, err = run("train", "--resume", self.path(name), "--max-steps", step + 1)
                 self.assertEqual(code2, 0, err)
 
+    def test_a_run_directory_has_one_process(self):
+        process = self.endless("busy")
+        self.assert_fails(2, [self.path("busy"), "another process"], "train", "--resume", self.path("busy"))
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=TIMEOUT)
+        code, _, err = run("train", "--resume", self.path("busy"), "--max-steps", "1")
+        self.assertEqual(code, 0, err)
+
     def test_the_second_signal_ends_at_once(self):
         process = self.endless("twice")
         process.send_signal(signal.SIGSTOP)  # so that both are pending when it goes on

@@ -104,10 +104,24 @@ class NgramTest(ProgramTest):
                           "--weights", "0.5,0.4")
         self.assert_fails(2, ["decai:9", "decay:"], "eval", self.kn, self.test, "--cache-ngram", "decai:9",
                           "--weights", "0.5,0.5")
-        for flags in (["--precision", "bf16"], ["--device", "cuda"], ["--eager"]):
+        for flags in (["--precision", "bf16"], ["--device", "cuda"], ["--eager"], ["--cell", "gru"], ["--unit", "word"],
+                      ["--vocab", self.test], ["--reset", "never"]):
             self.assert_fails(2, [" ".join(flags), "n-gram"], "eval", self.kn, self.test, *flags)
+        # The place of the probabilities is looked at before anything is read.
+        self.assert_fails(7, [self.path("no/p")], "eval", self.kn, self.path("no"), "--write-probs", self.path("no/p"))
         self.assert_fails(2, ["model = 'LSTM'", "--cell lstm"], "train", "--data", self.data, "--out",
                           self.path("no"), "--model", "LSTM")
+
+    def test_flags_of_the_other_kind_of_model(self):
+        fails = lambda code, words, *flags: self.assert_fails(code, words, "train", "--data", self.data, "--out",
+                                                              self.path("no"), *flags)
+        fails(2, ["--hidden", "recurrent"], "--recipe", "kn5", "--hidden", "5")
+        fails(2, ["--epochs", "recurrent"], "--recipe", "kn5", "--epochs", "5")
+        fails(2, ["--device cuda", "CPU"], "--recipe", "kn5", "--device", "cuda")
+        fails(2, ["--order", "n-gram"], "--order", "3")
+        fails(2, ["--init-from", "n-gram", "--vocab-of " + self.kn], "--init-from", self.kn)
+        fails(7, ["gone/x.arpa"], "--recipe", "kn5", "--arpa", self.path("gone/x.arpa"))
+        self.assertFalse(os.path.exists(self.path("no")), "a refused run left its folder")
 
     def test_broken_texts_and_files(self):
         self.write("empty/train.txt", "")
@@ -118,6 +132,7 @@ class NgramTest(ProgramTest):
         self.write("regular/valid.txt", "w1 w2\n")
         self.assert_fails(3, ["order", "discount"], "train", "--recipe", "kn5", "--data", self.path("regular"),
                           "--out", self.path("run-regular"))
+        self.assertFalse(os.path.exists(self.path("run-regular")), "a refused run left its folder")
         binary = read(self.kn + "/model.ngram")
         self.assert_fails(4, ["cut.ngram", "offset"], "eval", self.write("cut.ngram", binary[:len(binary) * 2 // 3]),
                           self.test)

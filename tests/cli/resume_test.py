@@ -9,7 +9,7 @@ import signal
 import time
 import unittest
 
-from program import TIMEOUT, ProgramTest, read_safetensors, run, start
+from program import TIMEOUT, TINY, ProgramTest, read_safetensors, run, sentences, start
 
 TIMING = ("seconds", "words_per_second")
 
@@ -155,6 +155,50 @@ class ResumeTest(ProgramTest):
         run_dir, _, _ = self.train("warn")
         _, _, err = run("train", "--resume", run_dir, "--threads", "2", "--epochs", "2")
         self.assertIn("not bit for bit", err)
+
+    def test_texts_that_have_changed_are_noticed(self):
+        folder = self.path("changed")
+        shutil.copytree(self.data, folder)
+        run_dir = self.path("changed-run")
+        code, _, err = run("train", "--data", folder, "--out", run_dir, *TINY)
+        self.assertEqual(code, 0, err)
+        with open(os.path.join(run_dir, "config.toml")) as f:
+            config = f.read()
+        resume = ("train", "--resume", run_dir, "--epochs", "2")
+        for name, what in (("train", "training"), ("valid", "validation"), ("test", "test")):
+            path = os.path.join(folder, name + ".txt")
+            with open(path) as f:
+                lines = f.read().splitlines()
+            # The vocabulary stays the same.
+            self.write(path, "\n".join(lines[:-2] + lines[:-3:-1]) + "\n")
+            message = "the %s text (%s)" % (what, path)
+            if name == "test":
+                code, _, err = run(*resume)
+                self.assertEqual(code, 0, err)
+                self.assertIn(message, err)
+                continue
+            self.assert_fails(4, [message, "--init-from"], *resume)
+            with open(os.path.join(run_dir, "config.toml")) as f:
+                self.assertEqual(f.read(), config, "a run that was refused is left as it was")
+            self.write(path, "\n".join(lines) + "\n")
+        self.write(os.path.join(folder, "train.txt"), sentences(120, 1, words=29))
+        self.assert_fails(4, ["the vocabulary (%s" % folder, "--init-from"], *resume)
+
+    def test_a_text_that_is_gone_is_named_with_the_place_to_change(self):
+        folder, moved = self.path("here"), self.path("there")
+        shutil.copytree(self.data, folder)
+        run_dir = self.path("moved-run")
+        code, _, err = run("train", "--data", folder, "--out", run_dir, *TINY)
+        self.assertEqual(code, 0, err)
+        os.rename(folder, moved)
+        config = os.path.join(run_dir, "config.toml")
+        resume = ("train", "--resume", run_dir, "--epochs", "2")
+        self.assert_fails(2, [os.path.join(folder, "train.txt"), config], *resume)
+        with open(config) as f:
+            text = f.read()
+        self.write(config, text.replace(folder, moved))
+        code, _, err = run(*resume)
+        self.assertEqual(code, 0, err)
 
     def test_the_state_alone_is_enough(self):
         run_dir, _, _ = self.train("alone", "--max-steps", "3")

@@ -35,6 +35,12 @@ class TrainTest(ProgramTest):
                 code, out, err = run("generate", path, "--length", "3", "--threads", "1")
                 self.assertEqual(code, 0, err)
 
+    def test_a_vocabulary_brings_its_unit(self):
+        chars, _, _ = self.train("chars", "--unit", "char", "--max-steps", "2")
+        path, _, _ = self.train("more-chars", "--vocab-of", chars, "--max-steps", "2")
+        with open(path + "/config.toml") as f:
+            self.assertIn('unit = "char"', f.read())
+
     def test_settings_come_from_recipe_then_set_then_flags(self):
         recipe = self.write("my.toml", "hidden = 5\nemb = 4\nlayers = 1\nbatch = 2\nbptt = 5\nepochs = 1\n")
         code, _, err = run("train", "--recipe", recipe, "--set", "hidden=6", "--nhid", "8", "--set", "emb=3", "--data",

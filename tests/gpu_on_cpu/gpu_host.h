@@ -264,6 +264,10 @@ GPU_DEVICE void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const ui
                                  Site site = Site::here()) {
   sim::mma(sim::WarpKind::mma_tf32, d, a, b, site);
 }
+GPU_DEVICE float exp2_of(float x) {
+  const float y = __builtin_exp2f(x);
+  return y < 0x1p-126f ? 0.0f : y;
+}
 GPU_DEVICE uint32_t to_tf32(float x) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, x);
   // Infinity and NaN stay what they are; everything else is rounded, ties away from zero.

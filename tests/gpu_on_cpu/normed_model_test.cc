@@ -1,6 +1,6 @@
 // A model with layer normalisation through the real host code and the CUDA kernels executed on the
-// CPU: it follows the CPU backend, which follows PyTorch, captured steps give the bits of eager
-// ones, and bf16 stays near f32.
+// CPU: in each schedule that takes it, it follows the CPU backend, which follows PyTorch; captured
+// steps give the bits of eager ones, and bf16 stays near f32.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,9 +20,11 @@ void round_weights(SmallModel& model) {
   }
 }
 
-Trained train(const Device& device, DType act, Cell cell, bool eager, bool rounded = false) {
+Trained train(const Device& device, DType act, Cell cell, Schedule schedule, bool eager,
+              bool rounded = false) {
   SmallModel::Spec spec = SmallModel::spec(cell, act);
   spec.model.layer_norm = true;
+  spec.model.schedule = schedule;
   spec.model.zoneout_h = 0.1;
   spec.model.weight_drop = 0.2;
   SmallModel model(device, spec, eager);
@@ -36,18 +38,25 @@ Trained train(const Device& device, DType act, Cell cell, bool eager, bool round
 class NormedModel : public testing::TestWithParam<Cell> {};
 
 TEST_P(NormedModel, FollowsTheCpuEagerAndCaptured) {
-  const Trained cpu = train(Device::cpu(1), DType::f32, GetParam(), true);
-  const Trained eager = train(Device::cuda(), DType::f32, GetParam(), true);
-  expect_follows(eager, cpu);
-  EXPECT_TRUE(train(Device::cuda(), DType::f32, GetParam(), false) == eager);
+  const Trained cpu = train(Device::cpu(1), DType::f32, GetParam(), Schedule::automatic, true);
+  for (const Schedule schedule : {Schedule::alternating, Schedule::step}) {
+    SCOPED_TRACE(name_of(schedule));
+    const Trained eager = train(Device::cuda(), DType::f32, GetParam(), schedule, true);
+    expect_follows(eager, cpu);
+    if (schedule == Schedule::step) {
+      EXPECT_TRUE(train(Device::cuda(), DType::f32, GetParam(), schedule, false) == eager);
+    }
+  }
 }
 
 // Division by a small deviation enlarges what bf16 rounds off; by how much, weights rounded to bf16
 // in f32 arithmetic tell, the least that bf16 does.
 TEST_P(NormedModel, Bf16StaysNearF32) {
-  const Trained f32 = train(Device::cpu(1), DType::f32, GetParam(), true);
-  const Trained rounded = train(Device::cpu(1), DType::f32, GetParam(), true, true);
-  const Trained bf16 = train(Device::cuda(), DType::bf16, GetParam(), true);
+  const auto of_cpu = [&](bool rounded) {
+    return train(Device::cpu(1), DType::f32, GetParam(), Schedule::automatic, true, rounded);
+  };
+  const Trained f32 = of_cpu(false), rounded = of_cpu(true);
+  const Trained bf16 = train(Device::cuda(), DType::bf16, GetParam(), Schedule::step, true);
   const auto near = [](const std::vector<double>& got, const std::vector<double>& expected,
                        const std::vector<double>& moved, double least, const char* what) {
     expect_close(got, expected, std::max(least, 2 * relative_error(moved, expected)), what);

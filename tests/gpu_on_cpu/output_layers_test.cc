@@ -21,12 +21,10 @@ SmallModel::Spec spec(const Case& c) {
   SmallModel::Spec s = SmallModel::spec();
   s.model.L = 1;
   s.model.tied = c.tied;
-  OutputLayer::Config& o = s.model.output;
+  OutputLayer::Config& o = s.model.output = SmallModel::sampled_output();
   o.kind = c.kind;
   o.cutoffs = {5, 17};
   o.div_value = 2;
-  o.samples = 9;
-  o.q = log_uniform(SmallModel::kV);
   o.bounds = {0, 1, 4, 9, 20, SmallModel::kV};
   return s;
 }

@@ -47,11 +47,15 @@ class PersistentWatch : public testing::Test {
       const Var y =
           form == Form::single
               ? recurrent_layer(tape, Cell::tanh, layers[0], x, state[0], keep, {}, false, options)
-          : form == Form::pair
-              ? bidirectional_layer(tape, Cell::tanh, layers[0], layers[1], x, state[0], state[1],
-                                    keep, {}, options)
-              : recurrent_wavefront(tape, {Cell::tanh, layers[0], layers[1], 0, options, 2}, x,
-                                    state[0], state[1], keep);
+          : form == Form::pair ? bidirectional_layer(tape, Cell::tanh, layers[0], layers[1], x,
+                                                     state[0], state[1], keep, {}, options)
+                               : recurrent_wavefront(tape,
+                                                     {.cell = Cell::tanh,
+                                                      .lower = layers[0],
+                                                      .upper = layers[1],
+                                                      .options = options},
+                                                     x, state[0], state[1], keep)
+                                     .y;
       const View2 dy = tape.gradient_sink(y.slot()).view;
       write_rows(backend, dy, random_values(dy.size(), DType::bf16, 2));
       look(backward);

@@ -50,6 +50,55 @@ TEST_P(RegularizedModel, Bf16StaysNearF32) {
   expect_close(bf16.weights, f32.weights, 8e-3, "weights");
 }
 
+// Recurrent weights under a mask that the passes apply, or as a copy.
+SmallModel::Spec dropped(Schedule schedule, DType act = DType::f32) {
+  SmallModel::Spec spec = SmallModel::spec(Cell::gru, act);
+  spec.model.H = 33;  // the last bit of a row is alone in its word
+  spec.model.weight_drop = 0.4;
+  spec.model.schedule = schedule;
+  return spec;
+}
+
+TEST(WeightDroppedModel, FollowsTheCpuInEverySchedule) {
+  const auto train = [](const Device& device, Schedule schedule, bool eager) {
+    SmallModel model(device, dropped(schedule), eager);
+    for (int step = 0; step < 3; ++step) model.train(step);
+    return Trained(model);
+  };
+  const Trained cpu = train(Device::cpu(1), Schedule::automatic, true);
+  for (const Schedule schedule : {Schedule::persistent, Schedule::step, Schedule::alternating}) {
+    SCOPED_TRACE(name_of(schedule));
+    const Trained eager = train(Device::cuda(), schedule, true);
+    expect_follows(eager, cpu);
+    EXPECT_TRUE(train(Device::cuda(), schedule, false) == eager);
+  }
+}
+
+TEST(WeightDroppedModel, KeepsACopyOnlyForSchedulesThatReadOne) {
+  const auto bytes = [](Schedule schedule, bool normalised) {
+    SmallModel::Spec spec = dropped(schedule, DType::bf16);
+    spec.model.layer_norm = normalised;
+    const auto measured = [&] {
+      SmallModel model(Device::cuda(), spec, true);
+      return int64_t(
+          model.scheduler->measure(true, SmallModel::kT, SmallModel::kB, false, model.state));
+    };
+    const int64_t with = measured();
+    spec.model.weight_drop = 0;
+    return with - measured();
+  };
+  const auto block = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  // Rows of bf16 begin on 16 bytes.
+  const int64_t rows = 3 * 33, layers = 2, bits = layers * block(rows * 2 * 4),
+                copies = layers * block(rows * 40 * 2);
+  EXPECT_EQ(bytes(Schedule::persistent, false), bits);
+  EXPECT_EQ(bytes(Schedule::step, false), bits);
+  EXPECT_EQ(bytes(Schedule::step, true), bits);
+  EXPECT_EQ(bytes(Schedule::alternating, true), bits + copies);
+  // Some of it lies where there was room.
+  EXPECT_GT(bytes(Schedule::alternating, false), bits + copies / 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(Heads, RegularizedModel, testing::Values(false, true),
                          [](const auto& info) { return info.param ? "mixture" : "tied"; });
 

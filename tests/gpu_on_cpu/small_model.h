@@ -36,6 +36,15 @@ struct SmallModel {
     return s;
   }
 
+  // An output layer that is trained on samples of the words.
+  static OutputLayer::Config sampled_output() {
+    OutputLayer::Config output;
+    output.kind = OutputLayer::Kind::sampled;
+    output.samples = 9;
+    output.q = log_uniform(kV);
+    return output;
+  }
+
   SmallModel(const Device& device, const Spec& spec, bool eager)
       : rule(spec.rule), backend(device), model(spec.model, params) {
     if (spec.row_gradient) params.keep_row_gradients(1);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "host/device/graph.h"
+#include "host/ops/linear.h"
 #include "host/ops/recurrent_stack.h"
 #include "host/ops/recurrent_wavefront.h"
 #include "kernels/base/error.h"
@@ -14,17 +15,42 @@
 namespace unroll::test {
 namespace {
 
-constexpr int B = 3, I = 4, H = 19;
+constexpr int B = 3, H = 19;
 
 struct Spec {
   Cell cell = Cell::lstm;
   DType act = DType::f32;
-  int T = 7;
+  int T = 7, I = 4;
   std::vector<int> widths = {H, H};
   double dropout = 0.4;
-  bool locked = false;
-  double weight_drop = 0;
+  LayerOptions layer{};
+  bool residual = false;
+  std::vector<double> lengths{};  // of the lanes; none: all are full
+  bool evaluated = false;         // forward alone, without noise but for zoneout's mean
   bool captured = false;
+};
+
+std::ostream& operator<<(std::ostream& out, const Spec& s) {
+  const LayerOptions& l = s.layer;
+  return out << info_of(s.cell).name << " I " << s.I << " dropout " << s.dropout << " zoneout "
+             << l.zoneout_h << " " << l.zoneout_c << " recurrent " << l.dropout_recurrent
+             << (l.locked ? " locked" : "") << (s.residual ? " residual" : "")
+             << (s.lengths.empty() ? "" : " lengths") << (s.evaluated ? " evaluated" : "");
+}
+
+// In parts of 7 steps a lane ends before, after or at a cut, of one layer or the other.
+const std::vector<double> kLengths = {7, 4, 2};
+constexpr LayerOptions kNoisy = {.zoneout_h = 0.3, .zoneout_c = 0.2, .dropout_recurrent = 0.3};
+constexpr LayerOptions kNoisyLocked = {
+    .weight_drop = 0.3, .zoneout_h = 0.3, .dropout_recurrent = 0.3, .locked = true};
+const Spec kSpecs[] = {
+    {.layer = {.weight_drop = 0.3}},
+    {.cell = Cell::gru, .layer = {.weight_drop = 0.3, .locked = true}},
+    {.layer = kNoisy, .lengths = kLengths},
+    {.cell = Cell::gru, .layer = kNoisyLocked, .residual = true, .lengths = kLengths},
+    {.I = H, .layer = kNoisy, .residual = true},
+    {.cell = Cell::gru, .I = H, .dropout = 0, .residual = true, .lengths = kLengths},
+    {.I = H, .layer = kNoisy, .residual = true, .lengths = kLengths, .evaluated = true},
 };
 
 struct Result {
@@ -42,7 +68,7 @@ void fill(const Backend& backend, const View2& v, int seed) {
   write_rows(backend, v, random_values(v.size(), DType::bf16, seed));
 }
 
-// What `run(tape, stack, x, state, keep)` makes of a chunk with carried-in states.
+// What `run(tape, stack, x, state, keep, lengths)` makes of a chunk with carried-in states.
 template <class Run>
 Result result_of(const Device& device, const Spec& spec, Run run) {
   const Backend backend(device);
@@ -50,17 +76,18 @@ Result result_of(const Device& device, const Spec& spec, Run run) {
   RecurrentStack stack;
   stack.cell = spec.cell;
   stack.dropout_hidden = spec.dropout;
-  stack.layer.locked = spec.locked;
-  stack.layer.weight_drop = spec.weight_drop;
+  stack.layer = spec.layer;
   stack.layer.schedule = Schedule::persistent;
+  stack.residual = spec.residual;
   std::vector<StateShape> shape;
   for (size_t l = 0; l < spec.widths.size(); ++l) {
     const int width = spec.widths[l], GH = info_of(spec.cell).gates * width;
     const std::string end = std::to_string(l);
-    stack.layers.push_back({params.add("W" + end, GH, l ? spec.widths[l - 1] : I, uniform(0.5)),
-                            params.add("R" + end, GH, width, uniform(0.25)),
-                            params.add("b_W" + end, GH, 0, uniform(0.5)),
-                            params.add("b_R" + end, GH, 0, uniform(0.5))});
+    stack.layers.push_back(
+        {params.add("W" + end, GH, l ? spec.widths[l - 1] : spec.I, uniform(0.5)),
+         params.add("R" + end, GH, width, uniform(0.25)),
+         params.add("b_W" + end, GH, 0, uniform(0.5)),
+         params.add("b_R" + end, GH, 0, uniform(0.5))});
     shape.push_back({width, info_of(spec.cell).states == 2});
   }
   params.materialize(backend, spec.act, 5);
@@ -71,21 +98,26 @@ Result result_of(const Device& device, const Spec& spec, Run run) {
     fill(backend, state[l].h, 10 + int(l));
     if (state[l].c) fill(backend, state[l].c, 20 + int(l));
   }
-  Array<1> keep(backend, DType::i32, {B}), counter(backend, DType::u64, {2});
+  Array<1> keep(backend, DType::i32, {B}), counter(backend, DType::u64, {2}),
+      lengths(backend, DType::i32, {B});
   keep.fill({1, 0, 1});
   counter.fill({1, 2});
-  const Tensor x(arena, spec.act, {spec.T, B, I}),
+  if (!spec.lengths.empty()) lengths.fill(spec.lengths);
+  const View1 ends = spec.lengths.empty() ? View1{} : lengths.view;
+  const Mode mode = spec.evaluated ? Mode::evaluation() : Mode::training();
+  const Tensor x(arena, spec.act, {spec.T, B, spec.I}),
       dy(arena, spec.act, {spec.T, B, spec.widths.back()});
   fill(backend, x.matrix(), 1);
   fill(backend, dy.matrix(), 2);
   Tensor y, dx;
   const auto chunk = [&] {
-    Tape tape(backend.exec(), arena, params, Mode::training(), counter);
+    Tape tape(backend.exec(), arena, params, mode, counter);
     const Var in = tape.var(x);
     {
-      const Var out = run(tape, stack, in, state, keep.view);
-      add_scaled(tape.exec(), {.y = tape.gradient_sink(out.slot()).view, .x = dy.matrix()});
+      const Var out = run(tape, stack, in, state, keep.view, ends);
       y = out.value();
+      if (spec.evaluated) return;
+      add_scaled(tape.exec(), {.y = tape.gradient_sink(out.slot()).view, .x = dy.matrix()});
     }
     tape.backward();
     dx = in.slot()->gradient;
@@ -99,7 +131,7 @@ Result result_of(const Device& device, const Spec& spec, Run run) {
   result.launches = int64_t(gpu::launch_count() - before);
   backend.stream().synchronize();
   result.y = read_rows(backend, y.matrix());
-  result.dx = read_rows(backend, dx.matrix());
+  if (!spec.evaluated) result.dx = read_rows(backend, dx.matrix());
   for (size_t l = 0; l < shape.size(); ++l) {
     for (const View2& v : {state[l].h, state[l].c})
       if (v)
@@ -114,21 +146,24 @@ Result in_order(const Device& device, const Spec& spec) {
   return result_of(device, spec, [&](Tape& tape, RecurrentStack stack, auto&&... rest) {
     stack.wavefront = Wavefront::off;
     if (device.kind() == DeviceKind::cpu) stack.layer.schedule = Schedule::automatic;
-    return recurrent_stack(tape, stack, rest..., View1{});
+    return recurrent_stack(tape, stack, rest...);
   });
 }
 Result in_parts(const Spec& spec, int64_t parts) {
   return result_of(Device::cuda(), spec,
                    [&](Tape& tape, const RecurrentStack& stack, const Var& x, const State& state,
-                       const View1& keep) {
-                     return recurrent_wavefront(tape,
-                                                {.cell = stack.cell,
-                                                 .lower = stack.layers[0],
-                                                 .upper = stack.layers[1],
-                                                 .dropout = stack.dropout_hidden,
-                                                 .options = stack.layer,
-                                                 .parts = parts},
-                                                x, state[0], state[1], keep);
+                       const View1& keep, const View1& lengths) {
+                     const WavefrontResult both =
+                         recurrent_wavefront(tape,
+                                             {.cell = stack.cell,
+                                              .lower = stack.layers[0],
+                                              .upper = stack.layers[1],
+                                              .dropout = stack.dropout_hidden,
+                                              .residual = spec.residual && spec.I == H,
+                                              .options = stack.layer,
+                                              .parts = parts},
+                                             x, state[0], state[1], keep, lengths);
+                     return spec.residual ? add(tape, both.y, both.x_upper) : both.y;
                    });
 }
 
@@ -136,23 +171,22 @@ class Wavefronts : public testing::TestWithParam<DType> {};
 
 // T that the parts do not divide, and parts of one step.
 TEST_P(Wavefronts, HaveTheBitsOfOneLayerAfterTheOther) {
-  for (const Cell cell : {Cell::lstm, Cell::gru})
-    for (const bool locked : {false, true}) {
-      SCOPED_TRACE(std::string(info_of(cell).name) + (locked ? " locked" : ""));
-      const Spec spec = {.cell = cell, .act = GetParam(), .locked = locked, .weight_drop = 0.3};
-      const Result expected = in_order(Device::cuda(), spec);
-      for (const int64_t parts : {2, 3, 7}) {
-        SCOPED_TRACE(parts);
-        in_parts(spec, parts).expect_bits_of(expected);
-      }
-      Spec captured = spec;
-      captured.captured = true;
-      in_parts(captured, 3).expect_bits_of(expected);
+  for (Spec spec : kSpecs) {
+    SCOPED_TRACE(testing::Message() << spec);
+    spec.act = GetParam();
+    const Result expected = in_order(Device::cuda(), spec);
+    for (const int64_t parts : {2, 3, 7}) {
+      SCOPED_TRACE(parts);
+      in_parts(spec, parts).expect_bits_of(expected);
     }
+    spec.captured = true;
+    in_parts(spec, 3).expect_bits_of(expected);
+  }
 }
 
 TEST_P(Wavefronts, FollowTheCpu) {
-  const Spec spec = {.act = GetParam()};
+  const Spec spec = {
+      .act = GetParam(), .I = H, .layer = kNoisy, .residual = true, .lengths = kLengths};
   Spec f32 = spec;
   f32.act = DType::f32;
   const Result cpu = in_order(Device::cpu(1), f32), got = in_parts(spec, 3);
@@ -172,7 +206,7 @@ Result stacked(const Device& device, const Spec& spec, Wavefront wavefront, Chan
   return result_of(device, spec, [&](Tape& tape, RecurrentStack stack, auto&&... rest) {
     stack.wavefront = wavefront;
     change(stack);
-    return recurrent_stack(tape, stack, rest..., View1{});
+    return recurrent_stack(tape, stack, rest...);
   });
 }
 constexpr auto kAsItIs = [](RecurrentStack&) {};
@@ -190,6 +224,18 @@ TEST(WavefrontStack, PairsEqualLayersAndCountsLaunches) {
   EXPECT_EQ(stacked(Device::cuda(), spec, Wavefront::automatic, kAsItIs).launches, off.launches);
 }
 
+// The third layer runs alone, after the sum that follows the second.
+TEST(WavefrontStack, HasNoiseLengthsAndSumsAsInOrder) {
+  for (const DType act : {DType::f32, DType::bf16}) {
+    const Spec spec = {
+        .act = act, .widths = {H, H, H}, .layer = kNoisy, .residual = true, .lengths = kLengths};
+    const Result off = stacked(Device::cuda(), spec, Wavefront::off, kAsItIs);
+    const Result on = stacked(Device::cuda(), spec, Wavefront::on, kAsItIs);
+    on.expect_bits_of(off);
+    EXPECT_GT(on.launches, off.launches);
+  }
+}
+
 TEST(WavefrontStack, RefusesWhatCannotRun) {
   const auto refusal = [](const Device& device, const Spec& spec, auto change) -> std::string {
     try {
@@ -205,8 +251,8 @@ TEST(WavefrontStack, RefusesWhatCannotRun) {
   };
   expect(refusal(Device::cuda(), {}, [](auto& s) { s.layer.schedule = Schedule::step; }),
          "the schedule is step");
-  expect(refusal(Device::cuda(), {}, [](auto& s) { s.layer.zoneout_h = 0.1; }), "zoneout");
-  expect(refusal(Device::cuda(), {}, [](auto& s) { s.residual = true; }), "residual sums");
+  expect(refusal(Device::cuda(), {}, [](auto& s) { s.layers[0].g_R = s.layers[0].b_R; }),
+         "layer normalisation");
   expect(refusal(Device::cuda(), {.widths = {H, 7}}, kAsItIs), "of the same width");
   expect(refusal(Device::cpu(1), {}, [](auto& s) { s.layer.schedule = Schedule::automatic; }),
          "the CPU runs one layer after the other");

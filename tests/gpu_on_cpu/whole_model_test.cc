@@ -50,11 +50,7 @@ TEST(WholeModelByRows, EqualsTheWholeGradientEagerAndCaptured) {
     spec.model.L = 1;
     spec.rule = rule;
     spec.decay = 0;
-    if (rule == Rule::adagrad) {
-      spec.model.output.kind = OutputLayer::Kind::sampled;
-      spec.model.output.samples = 9;
-      spec.model.output.q = log_uniform(SmallModel::kV);
-    }
+    if (rule == Rule::adagrad) spec.model.output = SmallModel::sampled_output();
     const auto run = [&spec](bool row_gradient, bool eager) {
       spec.row_gradient = row_gradient;
       SmallModel model(Device::cuda(), spec, eager);
@@ -73,9 +69,7 @@ TEST(WholeModelByRows, AddsUpMicroStepsEagerAndCaptured) {
   spec.model.L = 1;
   spec.decay = 0;
   spec.micro_steps = 2;
-  spec.model.output.kind = OutputLayer::Kind::sampled;
-  spec.model.output.samples = 9;
-  spec.model.output.q = log_uniform(SmallModel::kV);
+  spec.model.output = SmallModel::sampled_output();
   const auto run = [&spec](bool row_gradient, bool eager) {
     spec.row_gradient = row_gradient;
     SmallModel model(Device::cuda(), spec, eager);

@@ -67,6 +67,9 @@ TEST(Vocab, CharactersAreCodePointsAndStrayBytes) {
   expect_contains(message, "min_count");
   const Vocab cut(count("aaab\n", Unit::character), {.min_count = 2});
   EXPECT_EQ(tokens_of(cut), (Tokens{"a", "<eos>", "<unk>"}));
+  // Also where nothing is cut: other texts may have other characters.
+  const Vocab whole(count("aabb\n", Unit::character), {.min_count = 2});
+  EXPECT_EQ(tokens_of(whole), (Tokens{"a", "b", "<eos>", "<unk>"}));
 }
 
 TEST(Vocab, EncodeReportsOovPositionsAndDecodeInverts) {

@@ -183,6 +183,23 @@ TEST(Config, CombinationsThatDoNotFit) {
                   "another lr_schedule");
 }
 
+TEST(Config, FieldsThatAProgramSetOutOfRange) {
+  const auto error_with = [](auto change) {
+    Config c;
+    change(c);
+    return error_of(ErrorKind::usage, [&] { c.validate(); });
+  };
+  EXPECT_EQ(error_with([](Config& c) { c.lr = -1; }),
+            "config: lr = '-1', expected 1e-09 to 1000000");
+  expect_contains(error_with([](Config& c) { c.log_every = 0; }), "log_every = '0'");
+  expect_contains(error_with([](Config& c) { c.softmax = "full "; }), "did you mean 'full'?");
+  expect_contains(error_with([](Config& c) { c.save_every = -1; }), "save_every");
+  Config odd;
+  odd.save_every = 1e-5;
+  EXPECT_NO_THROW(odd.validate());
+  EXPECT_EQ(Config::from_toml(odd.to_toml(), "t"), odd);
+}
+
 TEST(Config, CombinationsThatFit) {
   for (const char* toml :
        {"tied = true\nemb = 100\nhidden = 200", "device = \"cuda:3\"\nprecision = \"bf16\"",

@@ -44,6 +44,17 @@ TEST(RunDir, CreateOpenResolve) {
   expect_contains(error_of(ErrorKind::usage, [&] { RunDir::open(run.path); }), "trained in one go");
 }
 
+TEST(RunDir, IsLockedByOneAtATime) {
+  const TempDir dir;
+  const RunDir run = RunDir::create(dir / "run");
+  {
+    const RunLock lock(run);
+    expect_contains(error_of(ErrorKind::usage, [&] { RunLock second(run); }),
+                    run.path + ": another process trains in it");
+  }
+  RunLock after(run);
+}
+
 TEST(RunDir, PathsThatAreNotThere) {
   const TempDir dir;
   expect_contains(error_of(ErrorKind::usage, [&] { resolve_model(dir / "none"); }),

@@ -96,10 +96,11 @@ struct NormedArrays : NoisyArrays {
     recurrent_backward(exec, backward_args());
     RecurrentWeightGradients w = NoisyArrays::weight_args(Accumulate::overwrite);
     w.dRh = dRh;
-    w.dN = split ? dN : dWx;
+    w.db_R = {};
     recurrent_weight_gradients(exec, w);
-    layer_norm_gain_gradient(exec,
-                             {.dg = dg_R, .dy = w.dN.matrix(), .x_hat = Rh_hat.view.matrix()});
+    const View2 of_N = (split ? dN : dWx).view.matrix();
+    if (!layer.b_R.empty()) column_sum(exec, {.sum = db_R, .x = of_N});
+    layer_norm_gain_gradient(exec, {.dg = dg_R, .dy = of_N, .x_hat = Rh_hat.view.matrix()});
     if (two_states) {
       layer_norm_gain_gradient(
           exec, {.dg = dg_c, .dy = dn_c.view.matrix(), .x_hat = c_hat.view.matrix()});

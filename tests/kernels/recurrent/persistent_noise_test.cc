@@ -4,6 +4,7 @@
 #if defined(UNROLL_WITH_CUDA)
 #include <bit>
 
+#include "kernels/recurrent/backward_part.h"
 #include "tests/kernels/recurrent/noise_case.h"
 #include "tests/kernels/recurrent/persistent_case.h"
 
@@ -95,6 +96,50 @@ TEST_P(PersistentNoiseTest, RunsAgainBitForBit) {
   };
   const auto first = bytes_of_run();
   EXPECT_EQ(first, bytes_of_run());
+}
+
+// Two parts; before the cut one group of lanes has ended.
+TEST_P(PersistentNoiseTest, PartsOfGroupsGiveTheWhole) {
+  for (const auto& [cell, n] : {std::pair{Cell::lstm, kOfLstm}, {Cell::gru, kOfGru}}) {
+    SCOPED_TRACE(testing::Message() << info_of(cell).name << " " << n);
+    Direction whole(backend(), cell, n, false, GetParam()),
+        parts(backend(), cell, n, false, GetParam());
+    NoisyArrays& a = parts.arrays;
+    for (Direction* side : {&whole, &parts}) side->arrays.dh.fill(0.5);
+    cuda::persistent_forward(exec(), whole.arrays.forward_args(), nullptr,
+                             plan(cell, false, kLayer));
+    cuda::persistent_backward(exec(), whole.arrays.backward_args(), nullptr,
+                              plan(cell, true, kLayer));
+    constexpr int64_t kCut = 2;
+    for (const int64_t first : {int64_t(0), kCut}) {
+      RecurrentForward part = a.forward_args();
+      for (View3* x : {&part.saved, &part.h_in, &part.fresh, &part.Wx}) *x = x->slice(first, kCut);
+      for (View3* x : {&part.h, &part.c}) *x = x->slice(first, kCut + 1);
+      part.first_step = first;
+      cuda::persistent_forward(exec(), part, nullptr, plan(cell, false, kLayer));
+    }
+    Array<3> past_R(backend(), DType::f32, {2, a.B, a.H});
+    for (const int64_t first : {kCut, int64_t(0)}) {
+      RecurrentBackward part = a.backward_args();
+      const View3 dRh = a.split ? a.dRh.view : a.dWx.view;
+      const BackwardCarry carry = {.dRh_next = first ? View2{} : dRh.at(kCut),
+                                   .past_R = past_R.view};
+      for (View3* x : {&part.dWx, &part.dRh, &part.dh, &part.saved, &part.fresh})
+        *x = x->slice(first, kCut);
+      for (View3* x : {&part.h, &part.c}) *x = x->slice(first, kCut + 1);
+      part.first_step = first;
+      cuda::persistent_backward(exec(), part, nullptr, plan(cell, true, kLayer), &carry);
+    }
+    synchronize();
+    NoisyArrays& b = whole.arrays;
+    for (const auto& [got, expected] : {std::pair{&a.h, &b.h},
+                                        {&a.c, &b.c},
+                                        {&a.h_in, &b.h_in},
+                                        {&a.fresh, &b.fresh},
+                                        {&a.dWx, &b.dWx},
+                                        {&a.dRh, &b.dRh}})
+      EXPECT_EQ(got->bytes(), expected->bytes());
+  }
 }
 
 // What is dropped may be NaN, and what is handed on may look as if it had not been sent.

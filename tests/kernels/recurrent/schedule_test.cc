@@ -142,6 +142,16 @@ TEST(Planner, OrdersTheSchedules) {
     EXPECT_LE(us(s, 20, 640), us(s, 20, 656));
     EXPECT_LE(us(s, 32, 656), us(s, 33, 656));
   }
+  // Layer normalisation costs every schedule something, the fused step least where lanes are few,
+  // and the persistent one everything.
+  const auto normed_us = [](Schedule s, int64_t B, int64_t H) {
+    return predict(s, {Cell::lstm, DType::bf16, MatmulMode::f32, 70, B, H, true}, {}).both();
+  };
+  for (const Schedule s : {Schedule::step, Schedule::alternating})
+    EXPECT_GT(normed_us(s, 20, 1150), us(s, 20, 1150) + 1);
+  EXPECT_LT(normed_us(Schedule::step, 20, 1150), normed_us(Schedule::alternating, 20, 1150));
+  EXPECT_LT(normed_us(Schedule::alternating, 256, 2048), normed_us(Schedule::step, 256, 2048));
+  EXPECT_TRUE(std::isinf(normed_us(Schedule::persistent, 20, 1150)));
   // Half the multiprocessors are not faster.
   DeviceFigures half;
   half.multiprocessors = 66;

@@ -44,6 +44,8 @@ TEST(WavefrontPrediction, SavesStepsAndPaysInLaunches) {
   // 3 parts of 341 steps, and one step more where a part runs alone.
   EXPECT_NEAR(predict_wavefront(kLong, 3), 2 * 342 * whole + 2 * 341 * half + 4 * 10 + 3 * between,
               1e-6);
+  // Two kernels more for each part.
+  EXPECT_NEAR(predict_wavefront(kLong, 3, {}, 2) - predict_wavefront(kLong, 3), 3 * 2 * 1.3, 1e-6);
   EXPECT_LT(predict_wavefront(kLong, 8), 0.75 * predict_wavefront(kLong, 1));
 }
 

@@ -61,6 +61,9 @@ TEST_P(WeightDropTest, BitsCopyAndGradientAreThoseOfTheHeader) {
       EXPECT_EQ(bits.read(), words);
       EXPECT_EQ(x.bytes(), before) << "the matrix itself was written";
       EXPECT_TRUE(y.padding_untouched() && bits.padding_untouched());
+      Array<2> alone(backend(), DType::u32, {dims.N, weight_drop_words(dims.D)}, 1);
+      forward(exec(), {}, alone, x, p);
+      EXPECT_EQ(alone.bytes(), bits.bytes()) << "without a copy";
 
       const auto dy_values = random_values(dims.size(), acc(), 2);
       Array<2> dy(backend(), acc(), {dims.N, dims.D}, 1), dx(backend(), acc(), {dims.N, dims.D}, 2);
