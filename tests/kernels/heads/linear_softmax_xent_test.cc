@@ -19,8 +19,8 @@ class LinearSoftmaxXentTest : public XentTest {
   // Tall enough for chunks of tokens: at least `2 * rows` tokens.
   Dims tall(int64_t* rows) const {
     const bool cuda = GetParam().device == DeviceKind::cuda;
-    *rows = cuda ? 651 : 41;
-    return cuda ? Dims{1300, 3, 11} : Dims{121, 13, 37};
+    *rows = cuda ? 651 : 71;
+    return cuda ? Dims{1300, 3, 11} : Dims{211, 13, 37};
   }
   size_t chunks_of(int64_t rows, const Dims& dims) const {
     return linear_softmax_xent_scratch_bytes(exec(), act(), rows, dims.D, dims.V, true, kWhole);
@@ -102,8 +102,8 @@ TEST_P(LinearSoftmaxXentTest, ShortChunksGiveWayToTheLowMemoryMode) {
   const bool cuda = GetParam().device == DeviceKind::cuda;
   EXPECT_TRUE(plan(cuda ? 1000 : 100).keep);
   EXPECT_EQ(plan(cuda ? 1000 : 100).rows, cuda ? 1000 : 100);
-  EXPECT_FALSE(plan(cuda ? 500 : 20).keep);
-  EXPECT_EQ(plan(cuda ? 500 : 20).rows, dims.N);
+  EXPECT_FALSE(plan(cuda ? 500 : 50).keep);
+  EXPECT_EQ(plan(cuda ? 500 : 50).rows, dims.N);
 }
 
 TEST_P(LinearSoftmaxXentTest, AddsToWhatIsThere) {
