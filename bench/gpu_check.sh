@@ -187,6 +187,12 @@ if [[ -n ${UNROLL_PTB:-} ]]; then
   done
   beside tokens-awd 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
     --precision "$(precision bf16)" --variant "$(variant graphed)"
+  size=(--max-steps 103)
+  [[ -z ${QUICK:-} ]] || size=(--max-steps 6 --emb 40 --hidden 60 --hidden-last 40)
+  rm -rf "$out/profile-awd"
+  LAST_LINE='one after another' step profile-awd 60 "$unroll" train --recipe awd-lstm --data "$UNROLL_PTB" \
+    --out "$out/profile-awd" --device "$device" --precision "$(precision bf16)" --profile \
+    "${size[@]}"
 else
   say "training: UNROLL_PTB is not set"
 fi

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "host/device/blas_handle.h"
+#include "host/device/clock.h"
 #include "host/device/graph.h"
 #include "host/device/stream.h"
 #include "kernels/base/error.h"
@@ -25,13 +26,14 @@ void Stream::fill_zero(void* to, size_t bytes) const {
   if (bytes && kind_ != DeviceKind::none) std::memset(to, 0, bytes);
 }
 
-Event::Event(const Device&) {}
+Event::Event(const Device&, Timing) {}
 Event::~Event() = default;
-Event::Event(Event&&) noexcept {}
-Event& Event::operator=(Event&&) noexcept { return *this; }
-void Event::record(const Stream&) {}
+Event::Event(Event&&) noexcept = default;
+Event& Event::operator=(Event&&) noexcept = default;
+void Event::record(const Stream&) { recorded_ = seconds_now(); }
 void Event::synchronize() const {}
 bool Event::done() const { return true; }
+double Event::seconds_since(const Event& earlier) const { return recorded_ - earlier.recorded_; }
 
 Graph Graph::capture(const Stream&, const std::function<void()>&) {
   throw Error("a CPU-only build captures no graphs");

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "host/device/clock.h"
 #include "kernels/base/cuda_check.h"
 
 namespace unroll {
@@ -53,22 +54,28 @@ void copy_and_wait(const Exec& exec, void* to, const void* from, size_t bytes) {
   CUDA_CHECK(cudaStreamSynchronize(exec.stream));
 }
 
-Event::Event(const Device& device) {
+Event::Event(const Device& device, Timing timing) {
   if (device.kind() != DeviceKind::cuda) return;
   device.make_current();
-  CUDA_CHECK(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming));
+  CUDA_CHECK(cudaEventCreateWithFlags(
+      &handle_, timing == Timing::on ? cudaEventDefault : cudaEventDisableTiming));
 }
 Event::~Event() {
   if (handle_) CUDA_CHECK_NOTHROW(cudaEventDestroy(handle_));
 }
-Event::Event(Event&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+Event::Event(Event&& other) noexcept
+    : handle_(std::exchange(other.handle_, nullptr)), recorded_(other.recorded_) {}
 Event& Event::operator=(Event&& other) noexcept {
   std::swap(handle_, other.handle_);
+  recorded_ = other.recorded_;
   return *this;
 }
 
 void Event::record(const Stream& stream) {
-  if (handle_) CUDA_CHECK(cudaEventRecord(handle_, stream.handle()));
+  if (handle_)
+    CUDA_CHECK(cudaEventRecord(handle_, stream.handle()));
+  else
+    recorded_ = seconds_now();
 }
 void Event::synchronize() const {
   if (handle_) CUDA_CHECK(cudaEventSynchronize(handle_));
@@ -79,6 +86,12 @@ bool Event::done() const {
   if (status == cudaErrorNotReady) return false;
   CUDA_CHECK(status);
   return true;
+}
+double Event::seconds_since(const Event& earlier) const {
+  if (!handle_) return recorded_ - earlier.recorded_;
+  float ms = 0;
+  CUDA_CHECK(cudaEventElapsedTime(&ms, earlier.handle_, handle_));
+  return double(ms) / 1000;
 }
 
 }  // namespace unroll

@@ -43,7 +43,8 @@ void copy_and_wait(const Exec& exec, void* to, const void* from, size_t bytes);
 
 class Event {
  public:
-  explicit Event(const Device& device);
+  enum class Timing : uint8_t { off, on };
+  explicit Event(const Device& device, Timing timing = Timing::off);
   ~Event();
   Event(Event&& other) noexcept;
   Event& operator=(Event&& other) noexcept;
@@ -51,10 +52,14 @@ class Event {
   void record(const Stream& stream);
   void synchronize() const;  // the host waits; at once if never recorded
   bool done() const;
+  // Of two events with Timing::on, recorded and done: seconds from `earlier` to this one, on a GPU
+  // by its clock.
+  double seconds_since(const Event& earlier) const;
   CUevent_st* handle() const { return handle_; }
 
  private:
   CUevent_st* handle_ = nullptr;
+  double recorded_ = 0;  // seconds; where work is done when it is issued
 };
 
 }  // namespace unroll

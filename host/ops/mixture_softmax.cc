@@ -114,6 +114,7 @@ Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, c
   Tape scoring(tape.exec(), tape.arena(), tape.params(), Mode::evaluation(), {});
   const Tensor row_nll =
       linear_softmax_xent(scoring, h, head.W_o, head.b_o, row_target.view<1>(), {}, logits_bytes);
+  tape.part("scores");
   const Tensor nll = tape.tensor(tape.acc(), {N});
   MixtureXent args{
       .loss = nll.view<1>(), .a = a.matrix(), .nll = row_nll.view<1>(), .target = target};

@@ -20,10 +20,12 @@ std::vector<Var> run(Tape& tape, const LayerRun& l, std::vector<DirectionRun> al
       project_input(tape, l, all[i], memory[i], 0, l.T);
       if (all[i].p.normalised()) normalise_input(tape, l, all[i], memory[i]);
     }
+    tape.part("products");
     if (pair)
       recurrent_forward_pair(tape.exec(), passes[0], passes[1]);
     else
       recurrent_forward(tape.exec(), passes[0]);
+    tape.part("loop");
     for (size_t i = 0; i < all.size(); ++i) watch_pass(tape, all[i], passes[i]);
   }
   std::vector<Var> outputs;
@@ -40,6 +42,7 @@ std::vector<Var> run(Tape& tape, const LayerRun& l, std::vector<DirectionRun> al
       recurrent_backward_pair(t.exec(), passes[0], passes[1]);
     else
       recurrent_backward(t.exec(), passes[0]);
+    t.part("loop");
     for (size_t i = 0; i < all.size(); ++i) watch_pass(t, all[i], passes[i]);
     for (PassMemory& m : memory) m.holder = Tensor();
     // dx first: the layer below waits for it.
@@ -48,6 +51,7 @@ std::vector<Var> run(Tape& tape, const LayerRun& l, std::vector<DirectionRun> al
       add_input_gradient(t, l, all[i], memory[i], t.gradient_sink(l.dx), 0, l.T);
     }
     for (size_t i = 0; i < all.size(); ++i) add_weight_gradients(t, l, all[i], memory[i]);
+    t.part("products");
   });
   return outputs;
 }

@@ -63,22 +63,27 @@ void forward(const Tape& tape, const Side& lower, const Side& upper, const Betwe
   const RecurrentForward first = forward_args(tape, lower.l, lower.d, lower_memory, longest);
   const RecurrentForward second = forward_args(tape, upper.l, upper.d, upper_memory, longest);
   project_input(tape, lower.l, lower.d, lower_memory, 0, T);
+  tape.part("products");
   const auto watch_lower = [&](int64_t k) {
     watch_pass(tape, lower.d, part_of(first, lower_part(T, P, k)));
   };
   recurrent_forward(exec, part_of(first, lower_part(T, P, 0)));
+  tape.part("loop");
   watch_lower(0);
   for (int64_t k = 0; k < P; ++k) {
     const Steps s = upper_part(T, P, k);
     between.sum(exec, y, lower.d.h.slice(1, T).view<3>(), view3(lower.l.x), s);
     between.map(exec, upper.l.x.view<3>(), y, s);
+    tape.part("between layers");
     project_input(tape, upper.l, upper.d, upper_memory, s.first, s.count);
+    tape.part("products");
     if (k + 1 < P) {
       recurrent_forward_pair(exec, part_of(first, lower_part(T, P, k + 1)), part_of(second, s));
       watch_lower(k + 1);
     } else {
       recurrent_forward(exec, part_of(second, s));
     }
+    tape.part("loop");
     watch_pass(tape, upper.d, part_of(second, s));
   }
 }
@@ -118,11 +123,14 @@ void backward(Tape& t, const Side& lower, const Side& upper, const Between& betw
   BackwardSide first(t, lower, longest), second(t, upper, longest);
   const Steps last = upper_part(T, P, P - 1);
   recurrent_backward_part(exec, part_of(second.whole, last), second.carry(last));
+  t.part("loop");
   watch_pass(t, upper.d, part_of(second.whole, last));
   for (int64_t k = P - 1; k >= 0; --k) {
     const Steps done = upper_part(T, P, k), s = lower_part(T, P, k);
     add_input_gradient(t, upper.l, upper.d, second.memory, dx, done.first, done.count);
+    t.part("products");
     between.map(exec, dy, dx_upper, done);
+    t.part("between layers");
     if (k > 0) {
       const Steps ahead = upper_part(T, P, k - 1);
       recurrent_backward_part_pair(exec, part_of(first.whole, s), first.carry(s),
@@ -131,8 +139,10 @@ void backward(Tape& t, const Side& lower, const Side& upper, const Between& betw
     } else {
       second.memory.holder = Tensor();
       add_weight_gradients(t, upper.l, upper.d, second.memory);
+      t.part("products");
       recurrent_backward_part(exec, part_of(first.whole, s), first.carry(s));
     }
+    t.part("loop");
     watch_pass(t, lower.d, part_of(first.whole, s));
   }
   first.memory.holder = Tensor();
@@ -143,6 +153,7 @@ void backward(Tape& t, const Side& lower, const Side& upper, const Between& betw
   }
   add_input_gradient(t, lower.l, lower.d, first.memory, t.gradient_sink(lower.l.dx), 0, T);
   add_weight_gradients(t, lower.l, lower.d, first.memory);
+  t.part("products");
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ DroppedWeight weight_drop(Tape& tape, Param R, double p, bool masked_by_passes) 
                                     .x = master(tape.params(), R),
                                     .p = p,
                                     .key = tape.next_mask_key()});
+  tape.part("weight mask");
   return weight;
 }
 
@@ -45,11 +46,13 @@ void weight_drop_gradient(Tape& tape, Param R, const DroppedWeight& weight,
     of_copy = holder.matrix();
   }
   write({of_copy, Accumulate::overwrite});
+  tape.part("products");
   weight_drop_backward(tape.exec(), {.dx = dR.view,
                                      .dy = of_copy,
                                      .bits = weight.bits.matrix(),
                                      .p = weight.p,
                                      .to_dx = dR.mode});
+  tape.part("weight mask");
 }
 
 }  // namespace unroll

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/tape/step_times.h"
 #include "kernels/base/error.h"
 
 namespace unroll {
@@ -16,14 +17,15 @@ Var::Var(Tensor value, bool needs_gradient) : value_(std::move(value)) {
 }
 
 Tape::Tape(const Exec& exec, Arena& arena, const ParamStore& params, Mode mode,
-           const View1& mask_counter, bool add_to_gradients, SideBranch* side)
+           const View1& mask_counter, bool add_to_gradients, SideBranch* side, StepTimes* times)
     : exec_(exec),
       arena_(arena),
       params_(params),
       mode_(mode),
       mask_counter_(mask_counter),
       param_writer_(params.entries().size(), add_to_gradients ? Writer::main : Writer::none),
-      side_(side) {}
+      side_(side),
+      times_(times) {}
 
 Tensor Tape::tensor(DType dtype, std::initializer_list<int64_t> shape) const {
   Tensor t(arena_, dtype, shape);
@@ -38,7 +40,12 @@ Scratch Tape::scratch(Tensor& holder, size_t bytes) const {
 }
 
 void Tape::record(const char* op, std::function<void(Tape&)> backward) {
-  if (mode_.record) records_.push_back({op, std::move(backward)});
+  const int timed = times_ ? times_->end_forward(op) : -1;
+  if (mode_.record) records_.push_back({op, std::move(backward), timed});
+}
+
+void Tape::part(const char* name) const {
+  if (times_) times_->part(name);
 }
 
 // A measuring run does all of this but for the events, so that it sees the same lifetimes.
@@ -109,7 +116,9 @@ void Tape::backward() {
     // Moved out first: the record's captures die with it, before the next one asks for memory.
     Record record = std::move(records_.back());
     records_.pop_back();
+    if (times_) times_->begin_backward(record.timed);
     record.backward(*this);
+    if (times_) times_->end_backward();
   }
   join();
 }

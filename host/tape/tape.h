@@ -31,6 +31,8 @@
 
 namespace unroll {
 
+class StepTimes;
+
 // Not train or evaluate: dynamic evaluation records without noise, Monte-Carlo dropout has noise
 // without recording.
 struct Mode {
@@ -68,9 +70,10 @@ class Tape {
  public:
   // `step` names the step's seed and mask step on the device. With `add_to_gradients`, weight
   // gradients are added to what the slab holds: every micro-step of an accumulated step but the
-  // first. Without a `side`, nothing is put aside.
+  // first. Without a `side`, nothing is put aside. `times` is told of every op.
   Tape(const Exec& exec, Arena& arena, const ParamStore& params, Mode mode,
-       const View1& mask_counter, bool add_to_gradients = false, SideBranch* side = nullptr);
+       const View1& mask_counter, bool add_to_gradients = false, SideBranch* side = nullptr,
+       StepTimes* times = nullptr);
 
   // Of the branch that work is given to just now.
   const Exec& exec() const { return exec_; }
@@ -88,7 +91,7 @@ class Tape {
   // A key no other mask of this step has; the same for the same place in the program.
   MaskKey next_mask_key() { return {mask_counter_, next_mask_++}; }
 
-  // Nothing happens unless the tape records.
+  // At the end of an op's forward pass. `backward` is dropped unless the tape records.
   void record(const char* op, std::function<void(Tape&)> backward);
   // Calls `work` with this tape, whose exec() is the side branch's meanwhile. The work may wait
   // for nothing but what the main branch was given before, writes gradients of weights and its own
@@ -96,6 +99,8 @@ class Tape {
   // until the branches are joined. For a tape that records; backward() joins.
   void aside(std::function<void(Tape&)> work);
   bool has_side() const { return side_ != nullptr; }
+  // What the op under way has done since its beginning or the part before is this part of it.
+  void part(const char* name) const;
   // The gradient of a value for an op that contributes to it.
   GradientSink<2> gradient_sink(const std::shared_ptr<Var::Slot>& slot);
   // The whole gradient of an output, for its op's backward; null if nothing wrote to it.
@@ -121,6 +126,7 @@ class Tape {
   struct Record {
     const char* op;
     std::function<void(Tape&)> backward;
+    int timed;  // of StepTimes
   };
   Exec exec_;
   Arena& arena_;
@@ -135,6 +141,7 @@ class Tape {
   };
   std::map<int, RowTensors> row_gradients_;  // by Param::index
   SideBranch* side_;
+  StepTimes* times_;
   bool aside_ = false;  // work is given to the side
   // Until the join: work that was put aside, with its captures, and what it has asked for.
   std::vector<std::function<void(Tape&)>> work_aside_;

@@ -52,8 +52,10 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   chunk.finetuning = key.finetuning;
   const bool training = key.kind == Kind::train;
   const Mode mode = training ? Mode::training() : Mode{key.record, key.noise};
+  StepTimes* const times = training && exec.kind != DeviceKind::none ? options_.times : nullptr;
   Tape tape(exec, arena_, params_, mode, inputs_.mask_counter(), !key.first,
-            options_.side_branch ? backend_.side() : nullptr);
+            options_.side_branch && !options_.times ? backend_.side() : nullptr, times);
+  if (times) times->begin();
 
   if (key.kind == Kind::next_word) {
     const Tensor log_p = model_.log_probabilities(tape, model_.hidden(tape, chunk, state));
@@ -87,6 +89,9 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
     optimizer_->update(exec, params_, inputs_.update_inputs(), scratch, rows);
   }
   append_figures(exec, nll, chunk, training && key.last);
+  if (!times) return;
+  times->end_forward("norm, clip, update");
+  times->end();
 }
 
 size_t Scheduler::measure(const Key& key, const State& state) {
@@ -119,8 +124,8 @@ void Scheduler::run(const Key& key, const State& state) {
   }
   // The first time runs eagerly and lets libraries set themselves up; that is a step like any
   // other.
-  const bool capture = program.uses > 0 && !options_.eager && !watches_passes() &&
-                       backend_.device().kind() == DeviceKind::cuda;
+  const bool capture = program.uses > 0 && !options_.eager && !options_.times &&
+                       !watches_passes() && backend_.device().kind() == DeviceKind::cuda;
   ++program.uses;
   if (!capture) return body(backend_.exec(), key, state);
   if (!program.graph)

@@ -22,6 +22,7 @@
 #include "host/memory/param_store.h"
 #include "host/ops/row_sums.h"
 #include "host/optim/optimizer.h"
+#include "host/tape/step_times.h"
 #include "host/train/model.h"
 #include "host/train/state.h"
 #include "host/train/step_inputs.h"
@@ -63,6 +64,7 @@ class Scheduler {
     // On a GPU, gradients of weights on a branch of their own (host/device/side_branch.h): every
     // model has a recurrent layer, and its loop leaves multiprocessors free. The same bits.
     bool side_branch = true;
+    StepTimes* times = nullptr;  // of training; borrowed. Then never captured, and no branch
   };
   // Borrows everything; `optimizer` may be null where nothing is trained.
   Scheduler(const Backend& backend, const LanguageModel& model, const ParamStore& params,

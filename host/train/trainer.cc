@@ -7,7 +7,7 @@
 
 #include "host/data/lanes.h"
 #include "host/data/sentences.h"
-#include "host/io/clock.h"
+#include "host/device/clock.h"
 #include "host/io/plot.h"
 #include "host/optim/lr_schedule.h"
 #include "host/score/neural_scorer.h"
@@ -41,6 +41,7 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config), writer
   options.max_lanes = std::max(B, lanes);
   options.micro_steps = int(config_.accum);
   options.eager = config_.eager;
+  if (s_.profile) options.times = &times_.emplace(backend);
   logits_bytes_ = logits_budget(config_.logits_memory, backend.device());
   options.logits_bytes = logits_bytes_;
   scheduler_ =
@@ -272,6 +273,7 @@ TrainResult Trainer::run() {
   writer_.finish();
   result.words_per_second = session_seconds_ > 0 ? double(session_tokens_) / session_seconds_ : 0;
   result.state = state_;
+  if (times_) result.times = times_->report();
   if (result.why == TrainResult::Why::stopped) return result;
   write_plot(s_.run.log(), s_.run.plot(), s_.run.path);
 

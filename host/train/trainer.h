@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,7 @@ struct TrainResult {
   // every line from the zero state. Every token is scored. test is empty without a test text.
   CorpusLoss valid, test;
   double words_per_second = 0;  // of training alone
+  StepTimes::Report times;      // Trainer::Setup::profile
 };
 
 class Trainer {
@@ -77,6 +79,7 @@ class Trainer {
     RunDir run;
     TrainObserver* observer = nullptr;       // null: nobody listens
     const std::atomic<int>* stop = nullptr;  // not 0: stop after the current update, state saved
+    bool profile = false;  // measures where the time of a step goes, which makes steps slower
   };
   // Throws usage and data Errors for settings or texts that cannot work, and a resource Error where
   // the run does not fit the device: what is needed, for what, and which flags lower it.
@@ -121,6 +124,7 @@ class Trainer {
   size_t logits_bytes_ = 0;
   MemoryEstimate estimate_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<StepTimes> times_;
   std::unique_ptr<Scheduler> scheduler_;
   State carried_, valid_state_, stream_state_;
   std::unique_ptr<ChunkSource> source_;

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "host/io/clock.h"
+#include "host/device/clock.h"
 #include "host/optim/nonmonotone.h"
 #include "host/train/trainer.h"
 #include "host/train/weights_file.h"

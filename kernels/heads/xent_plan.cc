@@ -11,7 +11,8 @@ namespace {
 // with F operations and B bytes a second that is 4 F / (B R) of a product. The low-memory mode
 // computes the logits twice: one product more. The two are equal at R = 4 F / B.
 constexpr int64_t kMinRowsCuda = 640;  // 790 TFLOP/s of bf16 over 4.8 TB/s, an H200
-constexpr int64_t kMinRowsCpu = 64;    // measured, two cores, AVX-512: for D of 200 and 256 equal at 35 to 70
+constexpr int64_t kMinRowsCpu =
+    64;  // measured, two cores, AVX-512: for D of 200 and 256 equal at 35 to 70
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t to) { return divide_up(a, to) * to; }

@@ -8,7 +8,7 @@
 
 #include "host/data/corpus.h"
 #include "host/data/lanes.h"
-#include "host/io/clock.h"
+#include "host/device/clock.h"
 #include "host/io/metrics.h"
 #include "kernels/base/error.h"
 

@@ -22,6 +22,7 @@
 #include "kernels/base/error.h"
 #include "models/cli/stop_signals.h"
 #include "models/cli/terminal.h"
+#include "models/cli/time_table.h"
 #include "models/cli/train_ngram.h"
 #include "models/cli/train_texts.h"
 #include "models/cli/verbs.h"
@@ -37,7 +38,7 @@ struct TrainFlags {
   std::string recipe, data, out, resume, init_from, arpa;
   std::vector<std::string> set;
   std::vector<std::pair<const Setting*, std::string>> settings;  // in the order given
-  bool quiet = false;
+  bool quiet = false, profile = false;
 };
 
 // Settings that a resumed run may change: how long and where it runs, and what it reports.
@@ -244,6 +245,10 @@ int train(const TrainFlags& f) {
   config.validate();
   refuse_settings_of_others(f, config);
   if (config.model == "ngram") {
+    if (f.profile)
+      throw Error(ErrorKind::usage,
+                  "--profile is for recurrent models, and this one has model = \"ngram\"; leave it "
+                  "out");
     if (!f.init_from.empty())
       throw Error(ErrorKind::usage,
                   "--init-from is for recurrent models; an n-gram model takes only a "
@@ -291,12 +296,14 @@ int train(const TrainFlags& f) {
        .data = {&vocab, &texts.train, &texts.valid, texts.has_test ? &texts.test : nullptr},
        .run = run,
        .observer = &terminal,
-       .stop = &stop_after_step()});
+       .stop = &stop_after_step(),
+       .profile = f.profile});
   if (resume) trainer.resume();
   write_config(config, run);
   if (new_run) new_run->temporary = false;
   describe_run(terminal, config, texts, vocab, params, softmax, backend, trainer.estimate());
   const TrainResult result = trainer.run();
+  if (f.profile) std::fputs(time_table(result.times).c_str(), stdout);
   return report(result, run, config, terminal, texts.has_test, stop_after_step().load());
 }
 
@@ -315,6 +322,10 @@ Verb add_train(CLI::App& app) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--arpa", flags->arpa, "n-gram models: write the model as ARPA text, too");
+  app.add_flag(
+      "--profile", flags->profile,
+      "print where the time of a chunk goes, op by op; for that chunks run eagerly and one "
+      "kernel after another");
   app.add_flag("--quiet", flags->quiet, "print results only");
   // One flag per setting, from the table that recipes are read with; --help shows that table.
   for (const Setting& setting : settings()) add_setting(app, *flags, setting);

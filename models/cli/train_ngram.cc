@@ -6,8 +6,8 @@
 #include <cstdio>
 
 #include "host/data/splits.h"
+#include "host/device/clock.h"
 #include "host/io/atomic_file.h"
-#include "host/io/clock.h"
 #include "host/io/metrics.h"
 #include "host/io/run_log.h"
 #include "host/ngram/ngram_model.h"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 import unittest
@@ -199,6 +200,23 @@ class TalkTest(ProgramTest):
                               r"gnorm [0-9.]+ \| ETA \d\d:\d\d\n")
         self.assertRegex(err, r"unroll eval \S+streams ")
         self.assertNotIn("\r", err)
+
+    def test_the_profile_of_a_step(self):
+        _, plain, _ = self.train("plain", "--max-steps", "6")
+        _, out, err = self.train("profile", "--max-steps", "6", "--profile")
+        table, results = out.split("all, one after another")
+        self.assertRegex(table, r"^ms a chunk, mean of 3 +forward +backward +share\n")
+        for row in (r"embedding", r"recurrent: products", r"recurrent: loop", r"linear_softmax_xent",
+                    r"norm, clip, update"):
+            self.assertRegex(table, r"\n" + row + r" +\d+\.\d{3} +\d+\.\d{3} +\d+\.\d%\n")
+        shares = [float(share) for share in re.findall(r"([0-9.]+)%\n", table)]
+        self.assertAlmostEqual(sum(shares), 100, delta=0.05 * len(shares))
+        self.assertEqual(results.split("\n", 1)[1], plain)
+        _, out, _ = self.train("short", "--max-steps", "2", "--profile")
+        self.assertIn("the first 3 chunks do not count", out)
+        code, _, err = run("train", "--recipe", "kn5", "--data", self.data, "--out", self.path("ngram"), "--profile")
+        self.assertEqual(code, 2)
+        self.assertIn("--profile is for recurrent models", err)
 
 
 if __name__ == "__main__":

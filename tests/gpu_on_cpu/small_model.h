@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct SmallModel {
     bool row_gradient = false;
     int micro_steps = 1;
     bool side_branch = true;
+    bool times = false;
   };
   // Two layers with dropout, sizes that are multiples of nothing.
   static Spec spec(Cell cell = Cell::lstm, DType act = DType::f32) {
@@ -60,6 +62,7 @@ struct SmallModel {
     options.micro_steps = spec.micro_steps;
     options.eager = eager;
     options.side_branch = spec.side_branch;
+    if (spec.times) options.times = &times.emplace(backend);
     scheduler = std::make_unique<Scheduler>(backend, model, params, optimizer.get(), options);
   }
 
@@ -105,6 +108,7 @@ struct SmallModel {
   ParamStore params;
   RnnLm model;
   std::unique_ptr<Optimizer> optimizer;
+  std::optional<StepTimes> times;
   State state;
   std::unique_ptr<Scheduler> scheduler;
 };

@@ -40,6 +40,31 @@ TEST_P(WholeModel, FollowsTheCpuEagerAndCaptured) {
   }
 }
 
+// Between events, eagerly; the host never waits for a chunk, and the bits are the same.
+TEST(WholeModelTimes, CountsEveryOpAndChangesNoBit) {
+  SmallModel::Spec spec = SmallModel::spec();
+  SmallModel plain(Device::cuda(), spec, false);
+  spec.times = true;
+  SmallModel timed(Device::cuda(), spec, false);
+  for (int step = 0; step < StepTimes::kWarmUp + 2; ++step) {
+    plain.train(step);
+    timed.train(step);
+  }
+  EXPECT_EQ(timed.scheduler->graphs(), 0u);
+  const StepTimes::Report r = timed.times->report();
+  EXPECT_EQ(r.chunks, 2);
+  int loops = 0;
+  for (const StepTimes::Row& row : r.rows)
+    if (row.op.starts_with("recurrent ") && row.part == "loop") {
+      ++loops;
+      EXPECT_GT(row.forward, 0) << row.op;
+      EXPECT_GT(row.backward, 0) << row.op;
+    }
+  EXPECT_EQ(loops, 2);
+  EXPECT_EQ(r.rows.back().op, "norm, clip, update");
+  EXPECT_TRUE(Trained(timed) == Trained(plain));
+}
+
 // How many rows of the word vectors, and of an output layer that is trained on samples, have a
 // gradient is known on the device only.
 TEST(WholeModelByRows, EqualsTheWholeGradientEagerAndCaptured) {

@@ -25,7 +25,7 @@ OpPtr Queue::add(Item item, std::vector<OpPtr> after) {
   auto op = std::make_shared<Op>();
   op->item = std::move(item);
   if (failed()) {
-    op->done = true;
+    op->end();
     return op;
   }
   for (OpPtr& before : after) {
@@ -111,7 +111,7 @@ void Queue::run_at(size_t ready_index) {
     }
   }
   op->item.work = nullptr;
-  op->done = true;
+  op->end();
   op->after.clear();
   for (const OpPtr& follower : op->followers)
     if (--follower->waiting == 0) ready_.push_back(follower);

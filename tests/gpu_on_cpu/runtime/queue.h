@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "host/device/clock.h"
+
 namespace unroll::gpu_on_cpu {
 
 struct HostRange {
@@ -41,7 +43,13 @@ struct Op {
   std::vector<OpPtr> after, followers;
   int waiting = 0;  // entries of `after` that have not run
   bool done = false;
+  double ended = 0;        // seconds_now() when it was
   uint64_t needed_by = 0;  // the last synchronising call that waits for this piece
+
+  void end() {
+    done = true;
+    ended = seconds_now();
+  }
 };
 
 class Queue {

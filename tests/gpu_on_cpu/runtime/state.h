@@ -88,6 +88,8 @@ struct CUstream_st {
   std::vector<int> capture_tail;  // nodes that the next recorded one waits for
 };
 struct CUevent_st {
+  bool timed;
+  double recorded = -1;  // seconds; the time of an event behind nothing. Negative: never recorded
   unroll::gpu_on_cpu::OpPtr mark;
   unroll::gpu_on_cpu::CapturePtr capture;  // of the last record, if that was captured
   std::vector<int> nodes;

@@ -218,9 +218,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 // --- events -------------------------------------------------------------------------------------
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   const Call call;
-  *event = new CUevent_st;
+  *event = new CUevent_st{.timed = (flags & cudaEventDisableTiming) == 0};
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -237,6 +237,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->capture = stream->capture;
   event->nodes = stream->capture_tail;
   event->mark = stream->capture ? nullptr : stream->tail;
+  event->recorded = unroll::seconds_now();
   runtime().queue.idle();
   return cudaSuccess;
 }
@@ -262,6 +263,19 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   const bool done = !event->mark || event->mark->done;
   if (!done) runtime().queue.poll();
   return failure_or(done ? cudaSuccess : cudaErrorNotReady);
+}
+
+// Milliseconds from when the work before `start` ended to when that before `end` did.
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
+  const Call call;
+  const auto time = [](cudaEvent_t e) { return e->mark ? e->mark->ended : e->recorded; };
+  for (const cudaEvent_t e : {start, end}) {
+    if (!e || !e->timed || e->recorded < 0 || e->capture)
+      return result(cudaErrorInvalidResourceHandle);
+    if (e->mark && !e->mark->done) return failure_or(cudaErrorNotReady);
+  }
+  *ms = float(1000 * (time(end) - time(start)));
+  return failure_or(cudaSuccess);
 }
 
 // --- graphs -------------------------------------------------------------------------------------
