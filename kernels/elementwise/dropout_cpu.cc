@@ -2,20 +2,11 @@
 #include <algorithm>
 
 #include "kernels/base/cpu_dtype.h"
-#include "kernels/base/philox.h"
+#include "kernels/base/philox_strip.h"
 #include "kernels/elementwise/dropout.h"
 
 namespace unroll::cpu {
 namespace {
-
-constexpr int64_t kStrip = 1024;  // elements drawn at once: 4 KiB of words
-
-void draw_strip(uint64_t seed, uint64_t step, uint32_t op, uint64_t first_block, uint32_t* words) {
-  for (uint64_t i = 0; i < kStrip / 4; ++i) {
-    const Philox4 block = philox_block(seed, step, op, first_block + i);
-    for (int k = 0; k < 4; ++k) words[4 * i + k] = block.v[k];
-  }
-}
 
 template <class T>
 void drop(const Exec& exec, const Dropout& args) {
@@ -36,8 +27,8 @@ void drop(const Exec& exec, const Dropout& args) {
 #pragma omp parallel for num_threads(exec.threads)
   for (int64_t first = -before; first < size; first += kStrip) {
     alignas(64) uint32_t words[kStrip];
-    draw_strip(seed, step, args.key.op, uint64_t((skipped + first) / 4), words);
     const int64_t last = std::min(first + kStrip, size);
+    draw_strip(seed, step, args.key.op, uint64_t((skipped + first) / 4), last - first, words);
     for (int64_t e = std::max<int64_t>(first, 0); e < last;) {
       const int64_t row = e / D, column = e % D, count = std::min(D - column, last - e);
       const uint32_t* word = words + (e - first);
