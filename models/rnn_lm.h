@@ -162,8 +162,8 @@ class RnnLm final : public LanguageModel {
   int vocabulary_size() const override { return cfg_.V; }
   bool noisy() const override {
     return std::max({stack_.dropout_input, cfg_.L > 1 ? stack_.dropout_hidden : 0.0,
-                     dropout_output_, mixture_.dropout, cfg_.dropout_embedding, cfg_.weight_drop,
-                     cfg_.zoneout_h, cfg_.zoneout_c, cfg_.dropout_recurrent}) > 0;
+                     dropout_output_, mixture_.dropout, cfg_.weight_drop, cfg_.zoneout_h,
+                     cfg_.zoneout_c, cfg_.dropout_recurrent}) > 0;
   }
   std::vector<int64_t> room(const std::vector<int32_t>& target) const override {
     return output_.room(target);

@@ -72,10 +72,11 @@ double adaptive_cost(const std::vector<uint64_t>& counts, const std::vector<int6
 std::vector<int64_t> choose_cutoffs(const std::vector<uint64_t>& counts, int64_t D,
                                     double div_value, int64_t tokens) {
   const int64_t V = int64_t(counts.size());
-  std::vector<int64_t> grid;  // two figures, and V: 100, 110, .., 1000, 1100, ..
+  // Two figures, and V: 100, 108, .., 1000, 1100, ..; multiples of 4 keep biases aligned for vectors.
+  std::vector<int64_t> grid;
   for (int64_t scale = 10; scale * 10 < V; scale *= 10)
     for (int64_t figure = 10; figure < 100 && figure * scale < V; ++figure)
-      grid.push_back(figure * scale);
+      grid.push_back(figure * scale / 4 * 4);
   grid.push_back(V);
   const std::vector<double> share = shares(counts);
   const size_t G = grid.size();

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <random>
+#include <exception>
 
 #include "kernels/elementwise/add.h"
 #include "kernels/gemm/gemm.h"
@@ -47,7 +47,14 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  double seconds() const {
+  // Calls of the body in one measurement, and what that measurement says: seconds of all of them.
+  int calls() const {
+#if defined(UNROLL_WITH_CUDA)
+    if (graph_) return kReplays;
+#endif
+    return 1;
+  }
+  double measure() const {
 #if defined(UNROLL_WITH_CUDA)
     if (graph_) {
       CUDA_CHECK(cudaEventRecord(start_, backend_.stream().handle()));
@@ -56,11 +63,12 @@ class Timer {
       CUDA_CHECK(cudaEventSynchronize(stop_));
       float milliseconds = 0;
       CUDA_CHECK(cudaEventElapsedTime(&milliseconds, start_, stop_));
-      return double(milliseconds) * 1e-3 / kReplays;
+      return double(milliseconds) * 1e-3;
     }
 #endif
     return seconds_of(body_);
   }
+  double seconds() const { return measure() / calls(); }
 
  private:
   const Backend& backend_;
@@ -71,6 +79,20 @@ class Timer {
 #endif
 };
 
+// A benchmark that times itself. If it fails it says why, and the others still run.
+benchmark::internal::Benchmark* registered(const std::string& name,
+                                           std::function<void(benchmark::State&)> body) {
+  return benchmark::RegisterBenchmark(name.c_str(),
+                                      [body = std::move(body)](benchmark::State& state) {
+                                        try {
+                                          body(state);
+                                        } catch (const std::exception& e) {
+                                          state.SkipWithError(e.what());
+                                        }
+                                      })
+      ->UseManualTime();
+}
+
 }  // namespace
 
 std::string text_of(const Shape& s) {
@@ -78,7 +100,7 @@ std::string text_of(const Shape& s) {
 }
 
 Bench::Bench(const Device& device, DType act, MatmulMode matmul, bool quick)
-    : act_(act), quick_(quick), backend_(device, matmul) {
+    : act_(act), quick_(quick), backend_(device, matmul), patterns_(backend_) {
   bytes_per_second_ = measure_copy();
   flops_per_second_ = measure_product();
 }
@@ -126,8 +148,8 @@ void Bench::run(benchmark::State& state, const Work& work,
                 const std::function<void()>& body) const {
   const Timer timer(backend_, body);
   double total = 0;
-  for (auto _ : state) {
-    const double seconds = timer.seconds();
+  while (state.KeepRunningBatch(timer.calls())) {
+    const double seconds = timer.measure();
     state.SetIterationTime(seconds);
     total += seconds;
   }
@@ -140,34 +162,27 @@ void Bench::run(benchmark::State& state, const Work& work,
 
 void Bench::add(const std::string& name, std::function<void(Case&)> make) const {
   const std::string precision = backend_.exec().matmul == MatmulMode::tf32 ? "tf32" : name_of(act_);
-  benchmark::RegisterBenchmark((name + "/" + precision).c_str(),
-                               [this, make = std::move(make)](benchmark::State& state) {
-                                 Case c;
-                                 make(c);
-                                 run(state, c.work, c.body);
-                                 if (c.predicted_seconds > 0)
-                                   state.counters["predicted_us"] = c.predicted_seconds * 1e6;
-                                 state.SetLabel(c.label);
-                               })
-      ->UseManualTime()
-      ->Unit(benchmark::kMicrosecond);
+  registered(name + "/" + precision, [this, make = std::move(make)](benchmark::State& state) {
+    Case c;
+    make(c);
+    run(state, c.work, c.body);
+    if (c.predicted_seconds > 0) state.counters["predicted_us"] = c.predicted_seconds * 1e6;
+    state.SetLabel(c.label);
+  })->Unit(benchmark::kMicrosecond);
 }
 
 void Bench::add_figure(const std::string& name, double assumed,
                        std::function<double(Case&)> measure) const {
-  benchmark::RegisterBenchmark(
-      ("recurrent_constants/" + name).c_str(),
-      [this, assumed, measure = std::move(measure)](benchmark::State& state) {
-        Case c;
-        const double measured = measure(c);
-        for (auto _ : state) state.SetIterationTime(1e-9);
-        state.counters["measured"] = measured;
-        if (assumed <= 0) return;
-        state.counters["assumed"] = assumed;
-        state.counters["ratio"] = measured / assumed;
-      })
-      ->UseManualTime()
-      ->Iterations(1);
+  registered("recurrent_constants/" + name, [assumed, measure = std::move(measure)](
+                                                benchmark::State& state) {
+    Case c;
+    const double measured = measure(c);
+    for (auto _ : state) state.SetIterationTime(1e-9);
+    state.counters["measured"] = measured;
+    if (assumed <= 0) return;
+    state.counters["assumed"] = assumed;
+    state.counters["ratio"] = measured / assumed;
+  })->Iterations(1);
 }
 
 void* Bench::Case::allocate(const Bench& bench, size_t bytes) {
@@ -177,41 +192,9 @@ void* Bench::Case::allocate(const Bench& bench, size_t bytes) {
 }
 
 void* Bench::Case::fill(const Bench& bench, DType dtype, int64_t n, int ids_below) {
-  // A short random pattern repeated: drawing 10^9 numbers would take longer than the benchmark.
-  const size_t bytes = size_t(n) * size_of(dtype);
-  std::vector<unsigned char> pattern(std::min(std::max<size_t>(bytes, 8), size_t(1) << 22));
-  std::mt19937 engine(unsigned(buffers.size()) + 1);
-  for (size_t i = 0; i < pattern.size() / size_of(dtype); ++i) {
-    const float value = (float(engine() >> 8) / 8388608.0f - 1.0f) * 0.1f;
-    switch (dtype) {
-      case DType::f32:
-        reinterpret_cast<float*>(pattern.data())[i] = value;
-        break;
-      case DType::f64:
-        reinterpret_cast<double*>(pattern.data())[i] = double(value);
-        break;
-      case DType::bf16:
-        reinterpret_cast<bf16*>(pattern.data())[i] = bf16(value);
-        break;
-      case DType::i32:
-        reinterpret_cast<int32_t*>(pattern.data())[i] =
-            int32_t(engine() % unsigned(std::max(ids_below, 1)));
-        break;
-      case DType::u32:
-        reinterpret_cast<uint32_t*>(pattern.data())[i] = uint32_t(engine());
-        break;
-      case DType::u64:
-        reinterpret_cast<uint64_t*>(pattern.data())[i] = engine();
-        break;
-      case DType::u8:
-        pattern[i] = static_cast<unsigned char>(engine());
-        break;
-    }
-  }
-  char* data = static_cast<char*>(allocate(bench, bytes));
-  for (size_t at = 0; at < bytes; at += pattern.size())
-    bench.backend_.stream().copy(data + at, pattern.data(), std::min(pattern.size(), bytes - at));
-  bench.backend_.stream().synchronize();
+  const size_t bytes = size_t(n) * size_of(dtype), turn = buffers.size();
+  void* data = allocate(bench, bytes);
+  bench.patterns_.fill(data, dtype, bytes, ids_below, turn);
   return data;
 }
 

@@ -8,7 +8,7 @@
 // `peak` can exceed 1 there.
 //
 // Times: on CUDA the work is captured in a graph, replayed several times between two events; on the
-// CPU the wall clock.
+// CPU the wall clock. A case that throws is reported as failed, and the others run.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/harness/patterns.h"
 #include "host/device/backend.h"
 #include "host/memory/buffer.h"
 #include "kernels/base/view.h"
@@ -89,6 +90,7 @@ class Bench {
   DType act_;
   bool quick_;
   Backend backend_;
+  mutable Patterns patterns_;
   double bytes_per_second_ = 0, flops_per_second_ = 0;
 };
 

@@ -82,9 +82,8 @@ void set_prediction(const Bench& bench, Bench::Case& c, bool backward, Cell cell
                     const Shape& s) {
   if (!bench.on_cuda()) return;
   const Exec exec = bench.exec();
-  DeviceFigures device;
-  device.multiprocessors = exec.sm_count;
-  const StepTime step = predict(schedule, {cell, bench.act(), exec.matmul, s.T, s.B, s.H}, device);
+  const StepTime step =
+      predict(schedule, {cell, bench.act(), exec.matmul, s.T, s.B, s.H}, device_figures(exec));
   c.predicted_seconds = (backward ? step.backward : step.forward) * s.T * 1e-6;
   const ScheduleChoice automatic =
       choose_schedule(exec, Schedule::automatic, cell, bench.act(), s.T, s.B, s.H);
@@ -190,7 +189,7 @@ void add_recurrent(const Bench& bench) {
       for (const Shape& s : kShapes) add(s, Schedule::automatic);
     return;
   }
-  for (const Schedule schedule : {Schedule::persistent, Schedule::step, Schedule::alternating}) {
+  for (const Schedule schedule : {Schedule::step, Schedule::persistent, Schedule::alternating}) {
     if (bench.quick()) {
       for (const Shape& s : kQuickShapes) add(s, schedule);
       continue;

@@ -19,8 +19,10 @@ enum class Exchange {
   watch_all,     // the words are the flag, and every one is loaded until it has come
   watch_one,     // the same, one word of a warp is watched: what the persistent schedule does
   // A group is a cluster, its words lie in shared memory, and the cluster's barrier is in between:
-  cluster_read,  // each block keeps its words, and the others read them there
-  cluster_write  // each block writes its words to all others
+  cluster_read,   // each block keeps its words, and the others read them there
+  cluster_write,  // each block writes its words to all others
+  // Or none is: each block writes its words to all others, and the highest bit is the flag.
+  cluster_watch
 };
 inline bool is_in_cluster(Exchange how) { return how >= Exchange::cluster_read; }
 

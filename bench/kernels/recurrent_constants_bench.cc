@@ -81,12 +81,13 @@ void add_exchanges(const Bench& bench) {
   for (const int shares : {2, 4, 8})
     for (const int bytes : kPayloads) {
       const int n = std::max(bytes / 4 / shares / 4, 1) * 4;
-      // The model: a barrier, what goes from block to block, and the loads of all of it.
+      // The model: the latency, what goes from block to block, and the loads of all of it.
       const double moved =
           ((shares - 1) * n * 4 / kClusterBytesPerClock + shares * n * 4 / kSharedBytesPerClock) /
           kClocksPerNs;
       for (const auto& [name, how] : {std::pair{"cluster_read", Exchange::cluster_read},
-                                      std::pair{"cluster_write", Exchange::cluster_write}})
+                                      std::pair{"cluster_write", Exchange::cluster_write},
+                                      std::pair{"cluster_watch", Exchange::cluster_watch}})
         add_exchange(bench, name, how, 128 / shares, shares, n, kClusterNs + moved);
     }
   for (const int groups : {2, 3, 4}) {  // together the numbers of one group of (20,1150)

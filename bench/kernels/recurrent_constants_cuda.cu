@@ -75,31 +75,41 @@ void exchange_kernel(ExchangeRun run) {
 }
 
 // Words of two steps in turn: what a block writes in a step has been read by all that passed the
-// barrier of the step before.
+// barrier of the step before, or whose words of that step have come.
 template <Exchange how>
 GPU_KERNEL_BOUNDS(kThreads, 1)
 void cluster_exchange_kernel(ExchangeRun run) {
   constexpr int kDeep = 6;
-  constexpr bool kWrites = how == Exchange::cluster_write;
+  constexpr bool kWatches = how == Exchange::cluster_watch;
+  constexpr bool kWrites = kWatches || how == Exchange::cluster_write;
   const int tid = int(threadIdx.x), rank = gpu::cluster_rank();
   const int kept = kWrites ? run.shares * run.block_words : run.block_words;
   GPU_DYN_SHARED(raw);
   uint32_t* both = gpu::carve<uint32_t>(raw, size_t(2 * kept));
   uint32_t sum = 0;
+  if constexpr (kWatches)
+    for (int j = tid; j < 2 * kept; j += kThreads) both[j] = 0;
   gpu::cluster_sync();
 #pragma unroll 1
   for (int i = 0; i < run.steps; ++i) {
     uint32_t* entry = both + i % 2 * kept;
-    const uint32_t word = (sum + blockIdx.x + 1) & 0x7fffffffu;
+    // Another one than in what stood there before.
+    const uint32_t flag = kWatches ? ~uint32_t(i) >> 1 << 31 : 0;
+    const uint32_t word = ((sum + blockIdx.x + 1) & 0x7fffffffu) | flag;
 #pragma unroll 1
     for (int s = 0; s < (kWrites ? run.shares : 1); ++s) {
       // Not all blocks the same one at a time.
       uint32_t* to = kWrites
                          ? gpu::cluster_map(entry, (rank + s) % run.shares) + rank * run.block_words
                          : entry;
-      for (int j = tid; j < run.block_words; j += kThreads) to[j] = word;
+      for (int j = tid; j < run.block_words; j += kThreads) {
+        if constexpr (kWatches)
+          gpu::store_relaxed(to + j, word);
+        else
+          to[j] = word;
+      }
     }
-    gpu::cluster_sync();
+    if constexpr (!kWatches) gpu::cluster_sync();
     sum = 0;
     // The entry's vectors, which are blocks' pieces one after the other, among the threads in turn.
     const int vectors = (kWrites ? run.shares : 1) * run.block_words / 4;
@@ -114,10 +124,24 @@ void cluster_exchange_kernel(ExchangeRun run) {
 #pragma unroll
         for (int j = 0; j < kDeep; ++j) {
           w[j] = Words{};
-          if (v0 + j * kThreads < vectors) w[j] = gpu::load_vec<4>(from + (v0 + j * kThreads) * 4);
+          if (v0 + j * kThreads >= vectors) continue;
+          const Words* at = words_at(from, v0 + j * kThreads);
+          if constexpr (kWatches)
+            w[j] = gpu::load_relaxed(at);
+          else
+            w[j] = gpu::load_vec<4>(&(*at)[0]);
         }
 #pragma unroll
-        for (int j = 0; j < kDeep; ++j) sum += w[j][0] + w[j][1] + w[j][2] + w[j][3];
+        for (int j = 0; j < kDeep; ++j) {
+          if constexpr (kWatches) {
+            if (v0 + j * kThreads >= vectors) continue;
+            while (((w[j][0] ^ flag) | (w[j][1] ^ flag) | (w[j][2] ^ flag) | (w[j][3] ^ flag)) >>
+                   31)
+              w[j] = gpu::poll_relaxed(words_at(from, v0 + j * kThreads));
+          }
+#pragma unroll
+          for (int e = 0; e < 4; ++e) sum += w[j][e] & 0x7fffffffu;
+        }
       }
     }
     // What a step does with the words needs all of them.
@@ -223,6 +247,8 @@ ExchangeKernel kernel_of(Exchange how) {
       return cluster_exchange_kernel<Exchange::cluster_read>;
     case Exchange::cluster_write:
       return cluster_exchange_kernel<Exchange::cluster_write>;
+    case Exchange::cluster_watch:
+      return cluster_exchange_kernel<Exchange::cluster_watch>;
   }
   return nullptr;
 }
@@ -232,7 +258,7 @@ gpu::Launch launch_of(const ExchangeRun& run) {
   shape.cooperative = !is_in_cluster(run.how);
   if (is_in_cluster(run.how)) {
     shape.cluster = unsigned(run.shares);
-    const int kept = run.how == Exchange::cluster_write ? run.shares : 1;
+    const int kept = run.how == Exchange::cluster_read ? 1 : run.shares;
     shape.shared_bytes = gpu::carve_bytes<uint32_t>(size_t(2) * kept * run.block_words);
   }
   return shape;

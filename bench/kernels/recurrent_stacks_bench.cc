@@ -156,11 +156,18 @@ void add_stack(const Bench& bench, const Stack& stack, Cell cell, bool backward,
               const int64_t input = stack.layers[0].input;
               View3 x = c.array(bench, bench.act(), T, B, input);
               View3 dx = c.array(bench, bench.act(), T, B, input);
+              const double es = double(size_of(bench.act()));
+              c.work.bytes = (backward ? 2 : 1) * valid * double(input) * es;
               for (const LayerSize& size : stack.layers) {
                 layers->emplace_back(bench, c, stack, size, cell, x, dx, lengths);
-                const double G = info_of(cell).gates;
-                c.work.flops += (backward ? 4 : 2) * valid * G * double(size.width) *
-                                double(size.width + size.input);
+                const double H = double(size.width),
+                             weights = info_of(cell).gates * H * (H + double(size.input));
+                c.work.flops += (backward ? 4 : 2) * valid * weights;
+                // Weights and what forward leaves once; backward also what comes from above, and
+                // gradients of weights in f32.
+                c.work.bytes += weights * (es + (backward ? 4 : 0)) +
+                                valid * H * (1 + info_of(cell).saved + backward) * es +
+                                (info_of(cell).states == 2 ? 4 * valid * H : 0);
                 if (!stack.below_feeds) continue;
                 x = outputs_of(layers->back().forward, T);
                 dx = layers->back().backward.dh;

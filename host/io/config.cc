@@ -350,6 +350,11 @@ void Config::validate() const {
     usage("finetune_lr = " + fmt::format("{}", finetune_lr) +
           " is for a second phase, and finetune_epochs = 0; give finetune_epochs, or set "
           "finetune_lr = 0");
+  if (average_epoch > 0 && optimizer != "nt-asgd")
+    usage("average_epoch = " + std::to_string(average_epoch) +
+          " says when the mean of the weights begins, and optimizer = \"" + optimizer + "\" has " +
+          (optimizer == "asgd" ? "one from the first step on" : "none") +
+          "; use nt-asgd, or set average_epoch = 0");
   if (finetune_epochs > 0 && optimizer != "asgd" && optimizer != "nt-asgd")
     usage("finetune_epochs = " + std::to_string(finetune_epochs) +
           " keeps a mean of the weights, and optimizer = \"" + optimizer +

@@ -61,6 +61,7 @@ struct Config {
   double momentum = 0.9, rms_decay = 0.99, accumulator = 0;  // momentum, RMSprop, Adagrad
   bool nesterov = false;
   int64_t nonmono = 5;                   // nt-asgd: validations that the trigger leaves out
+  int64_t average_epoch = 0;             // nt-asgd: instead of the trigger; 0: none
   double clip = 1;                       // 0: no clipping
   std::vector<std::string> clip_groups;  // "rnn.*", "encoder.weight=0.05"
   std::string lr_schedule = "constant";  // constant | zaremba | plateau

@@ -5,6 +5,7 @@
 
 #include "host/io/config.h"
 #include "host/io/metrics.h"
+#include "kernels/cells/cells.h"
 
 namespace unroll {
 namespace {
@@ -42,7 +43,7 @@ std::vector<Setting> make_table() {
 
     {"model", model, K::choice, &C::model, 0, 0, {"recurrent", "ngram"}, {},
      "recurrent: a neural network; ngram: modified Kneser-Ney"},
-    {"cell", model, K::choice, &C::cell, 0, 0, {"tanh", "relu", "lstm", "gru"}, {"rnn_type"},
+    {"cell", model, K::choice, &C::cell, 0, 0, cell_names(), {"rnn_type"},
      "recurrent cell"},
     {"layers", model, K::integer, &C::layers, 1, 64, {}, {"nlayers", "num_layers"},
      "recurrent layers"},
@@ -162,6 +163,8 @@ std::vector<Setting> make_table() {
     {"nonmono", optimise, K::integer, &C::nonmono, 1, kMany, {}, {},
      "nt-asgd: the mean starts when validation is worse than the best of all epochs but this many "
      "before it; also ends fine-tuning"},
+    {"average_epoch", optimise, K::integer, &C::average_epoch, 0, kMany, {}, {},
+     "nt-asgd: the mean starts at the end of this epoch, whatever validation says; 0: by nonmono"},
     {"weight_decay", optimise, K::real, &C::weight_decay, 0, 1, {}, {"wdecay"},
      "pull towards zero, added after clipping"},
     {"clip", optimise, K::real, &C::clip, 0, 1e9, {}, {},

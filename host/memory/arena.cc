@@ -37,7 +37,7 @@ void Arena::begin_measuring() {
   UNROLL_CHECK(taken_.empty(), "arena: a block is alive where measuring begins");
   measuring_ = true;
   limit_ = SIZE_MAX / 2;
-  high_water_ = 0;
+  high_water_ = logits_ = 0;
   free_ = {{0, limit_}};
 }
 
@@ -53,7 +53,11 @@ size_t Arena::end_measuring() {
 bool Arena::reserve(size_t bytes) {
   UNROLL_CHECK(taken_.empty(), "arena: a block is alive where the slab is reserved");
   if (bytes <= slab_.bytes()) return false;
-  slab_ = Buffer();  // the old slab goes first, so that both need not fit at once
+  // The old slab goes first, so that both need not fit at once; if the new one does not, none is
+  // left.
+  slab_ = Buffer();
+  free_.clear();
+  limit_ = 0;
   slab_ = Buffer(device_, MemoryKind::device, align_up(bytes));
   limit_ = slab_.bytes();
   free_ = {{0, limit_}};

@@ -27,6 +27,9 @@ class Arena {
   void begin_measuring();
   // Ends it and returns the bytes that the sequence needed.
   size_t end_measuring();
+  // Says that a block of this size is for logits; the largest since measuring began.
+  void note_logits(size_t bytes) { logits_ = bytes > logits_ ? bytes : logits_; }
+  size_t logits() const { return logits_; }
   // Makes the slab at least this large; true if it moved, which invalidates graphs. No block may be
   // alive.
   bool reserve(size_t bytes);
@@ -44,7 +47,7 @@ class Arena {
   Buffer slab_;
   bool measuring_ = false;
   size_t limit_ = 0;  // end of the address space in use
-  size_t high_water_ = 0, in_use_ = 0;
+  size_t high_water_ = 0, in_use_ = 0, logits_ = 0;
   std::map<size_t, size_t> free_;   // offset -> bytes, neighbours merged
   std::map<size_t, size_t> taken_;  // offset -> bytes
 };

@@ -37,7 +37,10 @@ Buffer::Buffer(const Device& device, MemoryKind kind, size_t bytes)
     device.make_current();
     const cudaError_t status =
         kind == MemoryKind::device ? cudaMalloc(&data_, bytes) : cudaMallocHost(&data_, bytes);
-    if (status == cudaErrorMemoryAllocation) out_of_memory(device, bytes);
+    if (status == cudaErrorMemoryAllocation) {
+      (void)cudaGetLastError();  // or the next library that asks would report it
+      out_of_memory(device, bytes);
+    }
     CUDA_CHECK(status);
     return;
   }

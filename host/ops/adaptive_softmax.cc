@@ -62,7 +62,7 @@ void softmax(Tape& tape, const Level& level, const Rows& rows, int64_t most, siz
     args.dloss = rows.weight;
   }
   Tensor holder;
-  args.scratch = tape.scratch(
+  args.scratch = tape.logits_scratch(
       holder, linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), most, rows.x.n[1],
                                                 level.W.n[0], record, logits_bytes));
   if (record || rows.x.n[0] > 0) linear_softmax_xent(tape.exec(), args);

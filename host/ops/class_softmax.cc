@@ -65,14 +65,14 @@ Tensor class_softmax_xent(Tape& tape, const ClassHead& head, const Var& x, const
   }
   {
     Tensor holder;
-    classes.scratch = tape.scratch(
+    classes.scratch = tape.logits_scratch(
         holder,
         linear_softmax_xent_scratch_bytes(exec, tape.act(), N, D, W_c.n[0], record, logits_bytes));
     linear_softmax_xent(exec, classes);
   }
   {
     Tensor holder;
-    words.scratch = tape.scratch(
+    words.scratch = tape.logits_scratch(
         holder,
         class_xent_scratch_bytes(exec, tape.act(), N, D, head.largest, record, logits_bytes));
     class_xent(exec, words);

@@ -1,8 +1,7 @@
-// x = E[ids]: [T,B] token ids to [T,B,E] vectors; the gradient adds rows of E. With p above 0, and
-// where the tape has noise, whole rows of E are dropped for the chunk and the others scaled. See
-// kernels/embedding and kernels/regularize/row_dropout.h. With `noise` above 0, and in
-// training alone, where the tape records too, normal noise of that deviation is added to what was
-// looked up: kernels/regularize/gaussian_noise.h.
+// x = E[ids]: [T,B] token ids to [T,B,E] vectors; the gradient adds rows of E: kernels/embedding. In
+// training alone, where the tape records and has noise: with p above 0 whole rows of E are dropped
+// for the chunk and the others scaled (kernels/regularize/row_dropout.h), and with `noise` above 0
+// normal noise of that deviation is added to what was looked up (gaussian_noise.h).
 //
 // Where ParamStore::in_rows(E), the gradient is given by rows, see Tape::give_row_gradient.
 #pragma once

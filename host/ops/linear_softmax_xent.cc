@@ -30,9 +30,9 @@ Tensor linear_softmax_xent(Tape& tape, const Var& x, Param W, Param b, const Vie
   }
   {
     Tensor holder;
-    args.scratch =
-        tape.scratch(holder, linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), N, D, V,
-                                                               tape.mode().record, logits_bytes));
+    args.scratch = tape.logits_scratch(
+        holder, linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), N, D, V,
+                                                  tape.mode().record, logits_bytes));
     const View2 dz = tape.has_side() ? logits_gradient(tape.exec(), args) : View2{};
     if (tape.mode().record && !dz) {
       const GradientSink<2> dW = tape.gradient_sink(W);

@@ -1,5 +1,6 @@
 #include "host/ops/mixture_softmax.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "host/ops/adversarial_target.h"
@@ -101,6 +102,14 @@ Tensor prior_logits(Tape& tape, const MixtureHead& head, const Var& x) {
   return a;
 }
 
+// What logits may take, so that at most half of the rows' stand at once.
+size_t half_of_logits(const Tape& tape, int64_t rows, const View2& W_o, size_t logits_bytes) {
+  const size_t half =
+      linear_softmax_xent_scratch_bytes(tape.exec(), tape.act(), (rows + 1) / 2, W_o.n[1], W_o.n[0],
+                                        tape.mode().record, logits_bytes);
+  return std::min(half, logits_bytes);
+}
+
 }  // namespace
 
 Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, const View1& target,
@@ -110,6 +119,7 @@ Tensor mixture_softmax_xent(Tape& tape, const MixtureHead& head, const Var& x, c
   const Tensor a = prior_logits(tape, head, x);
   const Tensor row_target = tape.tensor(DType::i32, {rows});
   mixture_targets(tape.exec(), {.to = row_target.view<1>(), .target = target});
+  logits_bytes = half_of_logits(tape, rows, tape.params().weight(head.W_o), logits_bytes);
 
   Tape scoring(tape.exec(), tape.arena(), tape.params(), Mode::evaluation(), {});
   const Tensor row_nll =

@@ -7,7 +7,7 @@
 //   Yang, Dai, Salakhutdinov & Cohen 2018 ("Breaking the Softmax Bottleneck"), section 2.3. Their
 //   program adds 1e-8 to P before the logarithm; here nothing is added.
 //
-// Logits of N K rows never stand at once, in training or evaluation: see kernels/heads.
+// Of the logits of all N K rows at most half stand at once, in training and in evaluation.
 #pragma once
 
 #include "host/tape/tape.h"

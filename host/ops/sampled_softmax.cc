@@ -63,7 +63,7 @@ Tensor sampled_softmax_xent(Tape& tape, const SampledHead& head, const Var& x, c
                         .target = target,
                         .ids = ids.view<1>(),
                         .dloss = weight,
-                        .scratch = tape.scratch(holder, least + (at_once - 1) * row)});
+                        .scratch = tape.logits_scratch(holder, least + (at_once - 1) * row)});
   }
   add_row_terms(tape, head.W, dW_words.matrix(), target, ids.view<1>());
   if (head.b) {

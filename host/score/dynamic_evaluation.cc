@@ -2,6 +2,7 @@
 #include "host/score/dynamic_evaluation.h"
 
 #include <cmath>
+#include <cstdio>
 #include <vector>
 
 #include "kernels/base/error.h"
@@ -93,9 +94,13 @@ DynamicWeights::DynamicWeights(const Backend& backend, const ParamStore& params,
 }
 
 DynamicWeights::~DynamicWeights() {
-  backend_.stream().copy(params_.slab().data, trained_.data(), trained_.bytes());
-  params_.cast_shadow(backend_.exec());
-  backend_.stream().synchronize();
+  try {
+    backend_.stream().copy(params_.slab().data, trained_.data(), trained_.bytes());
+    params_.cast_shadow(backend_.exec());
+    backend_.stream().synchronize();
+  } catch (const Error& e) {  // what made the device fail is on its way to the caller
+    std::fprintf(stderr, "unroll: the trained weights could not be put back: %s\n", e.what());
+  }
 }
 
 void DynamicWeights::update(const Exec& exec) const {

@@ -3,8 +3,9 @@
 //   p(w_t) = (1/K) sum_k p_k(w_t)
 //
 // Gal & Ghahramani 2016 ("A theoretically grounded application of dropout in recurrent neural
-// networks"). Masks are those of training. Masks that training holds over a chunk are held over
-// the whole text in each pass; masks of single steps are new at every step.
+// networks"). Masks are those of training, but for those of whole words: all are fed. Masks that
+// training holds over a chunk are held over the whole text in each pass; masks of single steps are
+// new at every step.
 #pragma once
 
 #include <vector>

@@ -39,6 +39,11 @@ Scratch Tape::scratch(Tensor& holder, size_t bytes) const {
   return {holder.view<1>().data, bytes};
 }
 
+Scratch Tape::logits_scratch(Tensor& holder, size_t bytes) const {
+  arena_.note_logits(bytes);
+  return scratch(holder, bytes);
+}
+
 void Tape::record(const char* op, std::function<void(Tape&)> backward) {
   const int timed = times_ ? times_->end_forward(op) : -1;
   if (mode_.record) records_.push_back({op, std::move(backward), timed});

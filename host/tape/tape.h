@@ -88,6 +88,8 @@ class Tape {
   Var var(Tensor value) const { return Var(std::move(value), mode_.record); }
   // Bytes for one kernel call.
   Scratch scratch(Tensor& holder, size_t bytes) const;
+  // The same where they are for logits, which the estimate of a run's memory names apart.
+  Scratch logits_scratch(Tensor& holder, size_t bytes) const;
   // A key no other mask of this step has; the same for the same place in the program.
   MaskKey next_mask_key() { return {mask_counter_, next_mask_++}; }
 

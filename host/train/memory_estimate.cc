@@ -9,7 +9,6 @@
 
 #include "host/io/metrics.h"
 #include "kernels/base/error.h"
-#include "kernels/heads/linear_softmax_xent.h"
 
 namespace unroll {
 namespace {
@@ -60,19 +59,17 @@ size_t logits_budget(int64_t setting, const Device& device) {
 }
 
 MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
-                               const LanguageModel& model, Scheduler& scheduler,
-                               const State& carried, const State& valid, const MemoryNeeds& needs) {
+                               Scheduler& scheduler, const State& carried, const State& valid,
+                               const MemoryNeeds& needs) {
   const bool cpu = backend.device().kind() == DeviceKind::cpu;
   MemoryEstimate e;
   e.weights = params.bytes(params.act());
   e.optimizer = needs.optimizer;
-  e.activations =
-      std::max(scheduler.measure(true, needs.T, needs.B, needs.sentences, carried),
-               scheduler.measure(false, needs.eval_T, needs.eval_lanes, needs.sentences, valid));
-  const View2 W = params.weight({0});  // embedding: as wide as a tied output layer
-  e.logits =
-      linear_softmax_xent_scratch_bytes(backend.exec(), params.act(), int64_t(needs.T) * needs.B,
-                                        W.n[1], model.vocabulary_size(), true, needs.logits_bytes);
+  const auto training = scheduler.measure(true, needs.T, needs.B, needs.sentences, carried);
+  const auto evaluation =
+      scheduler.measure(false, needs.eval_T, needs.eval_lanes, needs.sentences, valid);
+  e.activations = std::max(training.bytes, evaluation.bytes);
+  e.logits = std::max(training.logits, evaluation.logits);
   e.buffers = needs.states + scheduler.persistent_bytes() +
               (cpu ? cpu_library_bytes(params) : kCudaWorkspaceBytes);
   // Weights, slots and states stand by now, on a GPU the buffers too: what is in use beyond them is
@@ -86,7 +83,9 @@ MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
 
 void require_memory(const Backend& backend, const MemoryEstimate& e) {
   const size_t free = backend.device().free_memory_bytes();
-  const size_t still = e.activations + e.buffers;  // the rest is allocated by now
+  // The rest is allocated by now; on a CPU the buffers are in part, but not yet touched.
+  const bool cpu = backend.device().kind() == DeviceKind::cpu;
+  const size_t still = e.activations + (cpu ? e.buffers : 0);
   if (still <= free) return;
   const size_t logits = std::min(e.logits, e.activations), hidden = e.activations - logits;
   const size_t weights = e.weights + e.optimizer;

@@ -10,7 +10,7 @@ struct MemoryNeeds {
   bool sentences = false;
   int T = 0, B = 0;  // of training chunks
   int eval_T = 0, eval_lanes = 0;
-  size_t optimizer = 0, states = 0, logits_bytes = 0;
+  size_t optimizer = 0, states = 0;
 };
 
 // The bytes that logits may take: `setting`, or where that is 0, 256 MiB on a CPU and a quarter of
@@ -19,8 +19,8 @@ size_t logits_budget(int64_t setting, const Device& device);
 
 // Weights and slots as they are, activations from measuring runs of the very program.
 MemoryEstimate estimate_memory(const Backend& backend, const ParamStore& params,
-                               const LanguageModel& model, Scheduler& scheduler,
-                               const State& carried, const State& valid, const MemoryNeeds& needs);
+                               Scheduler& scheduler, const State& carried, const State& valid,
+                               const MemoryNeeds& needs);
 
 // Throws a resource Error where the device has not that much: need and have, by part, and three
 // flags that help.

@@ -94,13 +94,14 @@ void Scheduler::body(const Exec& exec, const Key& key, const State& state) {
   times->end();
 }
 
-size_t Scheduler::measure(const Key& key, const State& state) {
+Scheduler::Needs Scheduler::measure(const Key& key, const State& state) {
   arena_.begin_measuring();
   body(backend_.measuring(), key, state);
-  return arena_.end_measuring();
+  return {arena_.end_measuring(), arena_.logits()};
 }
 
-size_t Scheduler::measure(bool training, int T, int B, bool has_lengths, const State& state) {
+Scheduler::Needs Scheduler::measure(bool training, int T, int B, bool has_lengths,
+                                    const State& state) {
   Key key{training ? Kind::train : Kind::evaluate, T, B, has_lengths, true, true, nullptr};
   key.micro = options_.micro_steps - 1;  // the last micro-step adds up the rows of all
   return measure(key, state);
@@ -109,19 +110,17 @@ size_t Scheduler::measure(bool training, int T, int B, bool has_lengths, const S
 void Scheduler::reserve(size_t bytes) {
   if (bytes <= arena_.capacity()) return;
   backend_.stream().synchronize();
-  drop_graphs();  // they hold addresses of the old slab
+  drop_graphs([](const Key&) { return true; });  // they hold addresses of the old slab
   arena_.reserve(bytes);
 }
 
 void Scheduler::reserve(bool training, int T, int B, bool has_lengths, const State& state) {
-  reserve(measure(training, T, B, has_lengths, state));
+  reserve(measure(training, T, B, has_lengths, state).bytes);
 }
 
 void Scheduler::run(const Key& key, const State& state) {
   Program& program = programs_[key];
-  if (program.uses == 0) {
-    reserve(measure(key, state));
-  }
+  if (program.uses == 0) reserve(measure(key, state).bytes);
   // The first time runs eagerly and lets libraries set themselves up; that is a step like any
   // other.
   const bool capture = program.uses > 0 && !options_.eager && !options_.times &&
@@ -193,11 +192,13 @@ void Scheduler::reserve_output(size_t bytes) {
   if (output_.bytes() >= bytes) return;
   backend_.stream().synchronize();
   output_ = Buffer(backend_.device(), MemoryKind::device, bytes);
-  drop_graphs();
+  drop_graphs(
+      [](const Key& key) { return key.kind == Kind::score || key.kind == Kind::next_word; });
 }
 
-void Scheduler::drop_graphs() {
-  for (auto& [key, program] : programs_) program.graph = Graph();
+void Scheduler::drop_graphs(bool (*which)(const Key&)) {
+  for (auto& [key, program] : programs_)
+    if (which(key)) program.graph = Graph();
   last_captured_ = nullptr;
 }
 

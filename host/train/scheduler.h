@@ -85,8 +85,12 @@ class Scheduler {
   // The figures of all steps since the last call, oldest first; waits for them.
   std::vector<StepFigures> take_figures();
 
-  // Bytes of the arena that one step of this shape needs, without running it.
-  size_t measure(bool training, int T, int B, bool has_lengths, const State& state);
+  // What one step of this shape needs of the arena, without running it.
+  struct Needs {
+    size_t bytes;
+    size_t logits;  // the part of them that logits take at most
+  };
+  Needs measure(bool training, int T, int B, bool has_lengths, const State& state);
 
   // Makes room for steps of this shape and all shorter ones, so that captured graphs can stay.
   void reserve(bool training, int T, int B, bool has_lengths, const State& state);
@@ -115,13 +119,13 @@ class Scheduler {
     Graph graph;
   };
   void body(const Exec& exec, const Key& key, const State& state);
-  size_t measure(const Key& key, const State& state);
+  Needs measure(const Key& key, const State& state);
   void reserve(size_t bytes);
   void run(const Key& key, const State& state);
   void append_figures(const Exec& exec, const Tensor& nll, const Chunk& chunk, bool with_norm);
   void drain();
-  void drop_graphs();
-  void reserve_output(size_t bytes);
+  void drop_graphs(bool (*which)(const Key&));
+  void reserve_output(size_t bytes);  // graphs without output stay
   std::vector<double> read_output(int64_t n);
 
   const Backend& backend_;

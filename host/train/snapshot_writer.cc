@@ -4,17 +4,12 @@
 #include <utility>
 
 namespace unroll {
-namespace {
-
-constexpr size_t kAlignment = 64;
-
-size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-}  // namespace
 
 SnapshotWriter::SnapshotWriter(const Backend& backend)
     : backend_(backend),
-      staging_{{Buffer(), Event(backend.device())}, {Buffer(), Event(backend.device())}},
+      to_host_(backend.device(), Priority::low),
+      staging_{{{}, {}, Event(backend.device()), Event(backend.device())},
+               {{}, {}, Event(backend.device()), Event(backend.device())}},
       worker_([this] { work(); }) {}
 
 SnapshotWriter::~SnapshotWriter() {
@@ -34,6 +29,15 @@ void SnapshotWriter::reserve(Kind kind, size_t bytes) {
   std::memset(memory.data(), 0, memory.bytes());
 }
 
+size_t SnapshotWriter::reserve_on_device(Kind kind) {
+  Staging& staging = staging_[size_t(kind)];
+  const Device& device = backend_.device();
+  const size_t bytes = staging.memory.bytes();
+  if (device.kind() != DeviceKind::cuda || device.free_memory_bytes() / 2 < bytes) return 0;
+  staging.on_device = Buffer(device, MemoryKind::device, bytes);
+  return bytes;
+}
+
 void SnapshotWriter::submit(Kind kind, const std::vector<Block>& blocks, Write write) {
   Staging& staging = staging_[size_t(kind)];
   {
@@ -43,16 +47,24 @@ void SnapshotWriter::submit(Kind kind, const std::vector<Block>& blocks, Write w
     staging.busy = true;
   }
   size_t bytes = 0;
-  for (const Block& block : blocks) bytes += aligned(block.bytes);
+  for (const Block& block : blocks) bytes += padded(block.bytes);
   reserve(kind, bytes);
   Job job{&staging, {}, std::move(write)};
-  char* to = staging.memory.as<char>();
+  const bool staged = staging.on_device && staging.on_device.bytes() >= bytes;
+  char* const host = staging.memory.as<char>();
+  char* const to = staged ? staging.on_device.as<char>() : host;
+  size_t at = 0;
   for (const Block& block : blocks) {
-    backend_.stream().copy(to, block.memory, block.bytes);
-    job.copies.push_back(to);
-    to += aligned(block.bytes);
+    backend_.stream().copy(to + at, block.memory, block.bytes);
+    job.copies.push_back(host + at);
+    at += padded(block.bytes);
   }
-  staging.copied.record(backend_.stream());
+  if (staged) {
+    staging.taken.record(backend_.stream());
+    to_host_.wait(staging.taken);
+    to_host_.copy(host, to, at);
+  }
+  staging.copied.record(staged ? to_host_ : backend_.stream());
   {
     const std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(job));

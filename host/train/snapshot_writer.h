@@ -1,5 +1,5 @@
-// Files written behind the training: what they hold is copied from the device in stream order, and
-// a thread writes it while the next steps run.
+// Files written behind the training: what they hold is copied on the device, in stream order; from
+// there a stream of its own takes it to the host, and a thread writes it, while the next steps run.
 #pragma once
 
 #include <condition_variable>
@@ -32,8 +32,14 @@ class SnapshotWriter {
   SnapshotWriter(const SnapshotWriter&) = delete;
   SnapshotWriter& operator=(const SnapshotWriter&) = delete;
 
+  // Of a block in a snapshot.
+  static constexpr size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
   // Host memory for a snapshot of that kind; else submit() makes room.
   void reserve(Kind kind, size_t bytes);
+  // And memory on a GPU, if at least as much stays free there; returns what it takes. Without it
+  // the steps after a snapshot wait until it is on the host.
+  size_t reserve_on_device(Kind kind);
   // Takes a snapshot and returns: the copies lie in stream order, so later work may change the
   // blocks. `write` runs on the writer's thread, after those submitted before it. Waits only where
   // the last snapshot of this kind is not yet written. Throws as check().
@@ -45,8 +51,8 @@ class SnapshotWriter {
 
  private:
   struct Staging {
-    Buffer memory;
-    Event copied;
+    Buffer memory, on_device;
+    Event taken, copied;
     bool busy = false;
   };
   struct Job {
@@ -58,6 +64,7 @@ class SnapshotWriter {
   void check(std::unique_lock<std::mutex>& lock);
 
   const Backend& backend_;
+  Stream to_host_;
   Staging staging_[2];
   std::mutex mutex_;
   std::condition_variable changed_;

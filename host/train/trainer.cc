@@ -42,8 +42,7 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config), writer
   options.micro_steps = int(config_.accum);
   options.eager = config_.eager;
   if (s_.profile) options.times = &times_.emplace(backend);
-  logits_bytes_ = logits_budget(config_.logits_memory, backend.device());
-  options.logits_bytes = logits_bytes_;
+  options.logits_bytes = logits_budget(config_.logits_memory, backend.device());
   scheduler_ =
       std::make_unique<Scheduler>(backend, *s_.model, *s_.params, optimizer_.get(), options);
   const auto shapes = s_.model->state_shape();
@@ -56,6 +55,8 @@ Trainer::Trainer(const Setup& setup) : s_(setup), config_(*setup.config), writer
   const bool lengths = config_.batching == "sentence";
   scheduler_->reserve(true, source_->max_T(), B, lengths, carried_);
   scheduler_->reserve(false, int(config_.bptt), lanes, lengths, valid_state_);
+  for (const auto kind : {SnapshotWriter::Kind::model, SnapshotWriter::Kind::state})
+    estimate_.buffers += writer_.reserve_on_device(kind);
 }
 
 Trainer::~Trainer() = default;
@@ -74,16 +75,14 @@ void Trainer::check_memory() {
   for (const Optimizer::Slot& slot : optimizer_->slots()) needs.optimizer += slot.memory->bytes();
   needs.states =
       carried_.memory().bytes() + valid_state_.memory().bytes() + stream_state_.memory().bytes();
-  needs.logits_bytes = logits_bytes_;
   // Snapshots for the files lie in host memory, which is the device's where that is the CPU.
   const View1 slab = s_.params->slab();
-  const size_t model = size_t(slab.n[0]) * size_of(slab.dtype);
+  const size_t model = SnapshotWriter::padded(size_t(slab.n[0]) * size_of(slab.dtype));
   const size_t state = training_state_bytes(*s_.params, *optimizer_, carried_);
   writer_.reserve(SnapshotWriter::Kind::model, model);
   writer_.reserve(SnapshotWriter::Kind::state, state);
   if (s_.backend->device().kind() == DeviceKind::cpu) needs.states += model + state;
-  estimate_ = estimate_memory(*s_.backend, *s_.params, *s_.model, *scheduler_, carried_,
-                              valid_state_, needs);
+  estimate_ = estimate_memory(*s_.backend, *s_.params, *scheduler_, carried_, valid_state_, needs);
   require_memory(*s_.backend, estimate_);
 }
 
@@ -126,7 +125,8 @@ void Trainer::resume() {
   state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
                                inputs_, &warnings);
   for (const std::string& warning : warnings) s_.observer->warning(warning);
-  RunLog::truncate_to_step(s_.run.log(), state_.step);
+  // Back at its beginning, a run logs its choices anew.
+  RunLog::truncate_to_step(s_.run.log(), state_.step > 0 ? state_.step : -1);
   saved_step_ = state_.step;
 }
 
@@ -228,7 +228,7 @@ TrainResult Trainer::run() {
   if (state_.step == 0) save();
   writer_.finish();
   log_ = std::make_unique<RunLog>(s_.run.log());
-  log_schedules();
+  log_choices();
   events_ = std::make_unique<EventWriter>(s_.run.tensorboard(), state_.step > 0 ? state_.step : -1);
   last_save_ = last_report_ = seconds_now();
   // A run that had ended goes on with fine-tuning.

@@ -79,7 +79,8 @@ class Trainer {
     RunDir run;
     TrainObserver* observer = nullptr;       // null: nobody listens
     const std::atomic<int>* stop = nullptr;  // not 0: stop after the current update, state saved
-    bool profile = false;  // measures where the time of a step goes, which makes steps slower
+    bool profile = false;   // measures where the time of a step goes, which makes steps slower
+    std::string softmax{};  // which output layer the model has, and why: for the log
   };
   // Throws usage and data Errors for settings or texts that cannot work, and a resource Error where
   // the run does not fit the device: what is needed, for what, and which flags lower it.
@@ -93,7 +94,7 @@ class Trainer {
 
  private:
   void check_memory();
-  void log_schedules();
+  void log_choices();
   std::unique_ptr<ChunkSource> training_source() const;
   std::unique_ptr<ChunkSource> evaluation_source(const Corpus& corpus, int lanes, int T) const;
   double rate() const;
@@ -121,7 +122,6 @@ class Trainer {
   Setup s_;
   const Config& config_;
   std::vector<RunInput> inputs_;
-  size_t logits_bytes_ = 0;
   MemoryEstimate estimate_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<StepTimes> times_;

@@ -60,9 +60,11 @@ bool Trainer::validate() {
   log_validation(loss, best, seconds_now() - start);
   const bool trigger = nonmonotone(state_.validations, loss, config_.nonmono);
   state_.validations.push_back(loss);
+  const int64_t given = config_.average_epoch;
   if (trigger && state_.finetuning)
     state_.finetuned = true;
-  else if (trigger && config_.optimizer == "nt-asgd" && !state_.averaging)
+  else if ((given > 0 ? state_.epoch + 1 >= given : trigger) && config_.optimizer == "nt-asgd" &&
+           !state_.averaging)
     begin_averaging();
   return true;
 }
@@ -72,10 +74,14 @@ void Trainer::begin_averaging() {
   optimizer_->begin_mean(*s_.backend, *s_.params);
   log_->append(
       LogRecord().add("kind", "averaging").add("step", state_.step).add("epoch", state_.epoch + 1));
+  const std::string why =
+      config_.average_epoch > 0
+          ? ""
+          : fmt::format("validation is worse than the best of all but the last {}; ",
+                        config_.nonmono);
   s_.observer->phase(
-      fmt::format("epoch {}: validation is worse than the best of all but the last "
-                  "{}; from here on the mean of the weights is validated and saved",
-                  state_.epoch + 1, config_.nonmono));
+      fmt::format("epoch {}: {}from here on the mean of the weights is validated and saved",
+                  state_.epoch + 1, why));
 }
 
 bool Trainer::main_phase_over() const {

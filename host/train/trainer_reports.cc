@@ -44,7 +44,10 @@ void Trainer::report(bool logged) {
   s_.observer->progress(p);
 }
 
-void Trainer::log_schedules() {
+void Trainer::log_choices() {
+  if (state_.step == 0 && !s_.softmax.empty())  // a resumed run was given what had been chosen
+    log_->append(
+        LogRecord().add("kind", "softmax").add("step", state_.step).add("choice", s_.softmax));
   for (size_t l = 0; l < schedules_.size(); ++l) {
     const ScheduleChoice& choice = schedules_[l];
     if (choice.schedule == Schedule::automatic) continue;  // the CPU has nothing to choose

@@ -87,7 +87,8 @@ std::vector<RunInput> run_inputs(const Config& config, const TrainingData& data)
 size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer,
                             const State& carried) {
   size_t bytes = 0;
-  for (const Block& b : blocks(params, optimizer, carried)) bytes += b.bytes;
+  for (const Block& b : blocks(params, optimizer, carried))
+    bytes += SnapshotWriter::padded(b.bytes);
   return bytes;
 }
 

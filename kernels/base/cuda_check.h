@@ -10,8 +10,11 @@
 
 namespace unroll {
 
+// The runtime's own record of the error is cleared: who catches the exception and goes on should
+// not have it reported by the next library that asks for it.
 [[noreturn]] inline void fail_cuda(cudaError_t status, const char* call, const char* file,
                                    int line) {
+  (void)cudaGetLastError();
   const ErrorKind kind = status == cudaErrorMemoryAllocation || status == cudaErrorNoDevice ||
                                  status == cudaErrorInsufficientDriver
                              ? ErrorKind::resource

@@ -80,7 +80,9 @@ GPU_DEVICE void wait_for_previous() {
 #endif
 }
 // Once all blocks have called it or ended, the next kernel may start if it was launched with
-// early_start. It hands over no data.
+// early_start. It hands over no data. After wait_for_previous(), so that two kernels of a chain
+// stand on the device at most: before it each would let in the next, until they fill it and
+// another stream's work finds no place.
 GPU_DEVICE void let_next_start() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

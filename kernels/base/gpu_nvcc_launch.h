@@ -3,23 +3,84 @@
 #pragma once
 
 #include <cstdlib>
+#include <map>
+#include <mutex>
+#include <tuple>
+#include <utility>
 
 #include "kernels/base/cuda_check.h"
 
 namespace unroll::gpu {
 
+inline int current_device() {
+  int device = 0;
+  CUDA_CHECK(cudaGetDevice(&device));
+  return device;
+}
+
+// Largest dynamic shared memory of one block of the current device.
+inline size_t shared_bytes_per_block() {
+  int bytes = 0;
+  CUDA_CHECK(
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, current_device()));
+  return size_t(bytes);
+}
+
+// What the runtime says of a kernel on a device, and what it has been told of it.
+struct KernelRecord {
+  bool for_9;                        // see is_compiled_for_9
+  size_t allowed_bytes, most_bytes;  // of dynamic shared memory: of a block now, and at most
+  bool prefers_shared = false;
+};
+// f(record) of the kernel on the current device; the runtime is asked once.
+template <class F>
+bool with_record(const void* kernel, const F& f) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, KernelRecord> records;
+  const std::lock_guard lock(mutex);
+  const std::pair key{current_device(), kernel};
+  auto at = records.find(key);
+  if (at == records.end()) {
+    cudaFuncAttributes a{};
+    CUDA_CHECK(cudaFuncGetAttributes(&a, kernel));
+    const KernelRecord record = {a.ptxVersion >= 90 && a.binaryVersion >= 90,
+                                 size_t(a.maxDynamicSharedSizeBytes),
+                                 shared_bytes_per_block() - a.sharedSizeBytes};
+    at = records.emplace(key, record).first;
+  }
+  return f(at->second);
+}
+
 // Whether this kernel was compiled for compute capability 9.0 and runs on such a device: code for
 // older ones has no wait_for_previous(), and takes a cluster for one block.
 inline bool is_compiled_for_9(const void* kernel) {
-  thread_local const void* asked = nullptr;
-  thread_local bool answer = false;
-  if (asked != kernel) {
-    cudaFuncAttributes attributes{};
-    CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
-    answer = attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
-    asked = kernel;
-  }
-  return answer;
+  return with_record(kernel, [](const KernelRecord& record) { return record.for_9; });
+}
+
+// Lets blocks of this kernel have so much dynamic shared memory; false if beside its static shared
+// memory the device has no room for it. The limit belongs to the kernel and only rises: captured
+// launches with more may wait to be instantiated.
+inline bool allow_shared_bytes(const void* kernel, size_t bytes) {
+  if (bytes <= 32 * 1024) return true;  // 48 KiB less the static shared memory of any kernel here
+  return with_record(kernel, [&](KernelRecord& record) {
+    if (bytes > record.most_bytes) return false;
+    if (bytes <= record.allowed_bytes) return true;
+    CUDA_CHECK(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
+    record.allowed_bytes = bytes;
+    return true;
+  });
+}
+
+// Whether this kernel can start early. Kernels of a chain that do share a multiprocessor only if
+// they split its memory between L1 and shared memory alike.
+inline bool can_start_early(const void* kernel) {
+  return with_record(kernel, [&](KernelRecord& record) {
+    if (!record.for_9 || record.prefers_shared) return record.for_9;
+    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                    cudaSharedmemCarveoutMaxShared));
+    return record.prefers_shared = true;
+  });
 }
 
 // A launch as the runtime wants it.
@@ -28,16 +89,14 @@ struct LaunchConfig {
   cudaLaunchAttribute attributes[3]{};
 
   LaunchConfig(const void* kernel, const Launch& shape, CUstream_st* stream) {
-    if (shape.shared_bytes > 48 * 1024)
-      CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      int(shape.shared_bytes)));
+    allow_shared_bytes(kernel, shape.shared_bytes);  // if not, the launch says so
     config.gridDim = shape.grid;
     config.blockDim = shape.block;
     config.dynamicSmemBytes = shape.shared_bytes;
     config.stream = stream;
     config.attrs = attributes;
     if (shape.cooperative) add(cudaLaunchAttributeCooperative).cooperative = 1;
-    if (shape.early_start && is_compiled_for_9(kernel))
+    if (shape.early_start && can_start_early(kernel))
       add(cudaLaunchAttributeProgrammaticStreamSerialization)
           .programmaticStreamSerializationAllowed = 1;
     if (shape.cluster > 1) {
@@ -56,8 +115,8 @@ struct LaunchConfig {
 };
 
 // Runs kernel(args...) on `stream`. Throws unroll::Error if the launch is refused; with
-// UNROLL_SYNC_CHECK=1 in the environment it waits for the kernel, so that a fault is reported by
-// the launch that caused it.
+// UNROLL_SYNC_CHECK=1 in the environment it waits for the kernel, unless it is being captured, so
+// that a fault is reported by the launch that caused it.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&... args) {
   static const bool sync_check = [] {
@@ -74,43 +133,33 @@ void launch(void (*kernel)(P...), const Launch& shape, CUstream_st* stream, A&&.
   const LaunchConfig made(entry, shape, stream);
   CUDA_CHECK(cudaLaunchKernelEx(&made.config, kernel, P(std::forward<A>(args))...));
   launches.fetch_add(1, std::memory_order_relaxed);
-  if (sync_check) CUDA_CHECK(cudaStreamSynchronize(stream));
+  if (!sync_check) return;
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  CUDA_CHECK(cudaStreamIsCapturing(stream, &capture));
+  if (capture == cudaStreamCaptureStatusNone) CUDA_CHECK(cudaStreamSynchronize(stream));
 }
 
 // How many blocks of this kernel one multiprocessor holds at once; a cooperative grid has at most
 // this times the multiprocessors of the device.
 template <class... P>
 int blocks_per_sm(void (*kernel)(P...), int threads, size_t shared_bytes) {
-  if (shared_bytes > 48 * 1024)
-    CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    int(shared_bytes)));
+  if (!allow_shared_bytes(reinterpret_cast<const void*>(kernel), shared_bytes)) return 0;
   int blocks = 0;
   CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes));
   return blocks;
 }
 
-// Largest dynamic shared memory of one block of the current device.
-inline size_t shared_bytes_per_block() {
-  int device = 0, bytes = 0;
-  CUDA_CHECK(cudaGetDevice(&device));
-  CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  return size_t(bytes);
-}
-
-// How many clusters of this launch the device holds at once, and with cluster == 1 how many blocks;
-// 0 where it has none of that size. A cooperative grid has at most as many.
 template <class K>
-int resident_clusters(K kernel, const Launch& shape) {
-  if (shape.shared_bytes > shared_bytes_per_block()) return 0;
+int count_resident_clusters(K kernel, const Launch& shape) {
+  const void* entry = reinterpret_cast<const void*>(kernel);
+  if (!allow_shared_bytes(entry, shape.shared_bytes)) return 0;
   if (shape.cluster <= 1) {
-    int device = 0, multiprocessors = 0;
-    CUDA_CHECK(cudaGetDevice(&device));
-    CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+    int multiprocessors = 0;
+    CUDA_CHECK(
+        cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, current_device()));
     const unsigned threads = shape.block.x * shape.block.y * shape.block.z;
     return multiprocessors * blocks_per_sm(kernel, int(threads), shape.shared_bytes);
   }
-  const void* entry = reinterpret_cast<const void*>(kernel);
   if (shape.cluster > kMaxCluster || !is_compiled_for_9(entry)) return 0;
   // What else a launch asks for, and how many clusters it has, does not matter.
   Launch one = shape;
@@ -120,6 +169,21 @@ int resident_clusters(K kernel, const Launch& shape) {
   int clusters = 0;
   CUDA_CHECK(cudaOccupancyMaxActiveClusters(&clusters, kernel, &made.config));
   return clusters;
+}
+
+// How many clusters of this launch the device holds at once, and with cluster == 1 how many blocks;
+// 0 where it has none of that size. A cooperative grid has at most as many. Plans ask at every op
+// of an eager step, so each answer is kept.
+template <class K>
+int resident_clusters(K kernel, const Launch& shape) {
+  thread_local std::map<std::tuple<int, const void*, unsigned, size_t, unsigned>, int> known;
+  const std::tuple key{current_device(), reinterpret_cast<const void*>(kernel),
+                       shape.block.x * shape.block.y * shape.block.z, shape.shared_bytes,
+                       unsigned(shape.cluster)};
+  const auto at = known.find(key);
+  return at != known.end()
+             ? at->second
+             : known.emplace(key, count_resident_clusters(kernel, shape)).first->second;
 }
 
 }  // namespace unroll::gpu

@@ -19,6 +19,12 @@ constexpr CellInfo kCells[] = {
 
 const CellInfo& info_of(Cell cell) { return kCells[size_t(cell)]; }
 
+std::vector<std::string> cell_names() {
+  std::vector<std::string> names;
+  for (const CellInfo& cell : kCells) names.push_back(cell.name);
+  return names;
+}
+
 Cell cell_of(const std::string& name) {
   std::string known;
   for (size_t i = 0; i < std::size(kCells); ++i) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace unroll {
 
@@ -20,6 +21,7 @@ struct CellInfo {
 };
 const CellInfo& info_of(Cell cell);
 
+std::vector<std::string> cell_names();
 // Throws a usage Error that lists the known names.
 Cell cell_of(const std::string& name);
 

@@ -38,13 +38,14 @@ GPU_DEVICE void for_each_tile(int64_t rows, int64_t columns, F f) {
   }
 }
 
-// Calls body(Width<8>{}) if rows of every view start on 16 bytes, body(Width<1>{}) otherwise.
+// Calls body with the Width in which a lane's part of the widest element type is 16 bytes, so that a
+// warp writes whole sectors: 4 with a view in f32, else 8. Width<1> where not all rows of every view
+// start on 16 bytes.
 template <class Body, class... Views>
 void with_width(Body&& body, const Views&... views) {
-  if ((rows_aligned(views) && ...))
-    body(Width<8>{});
-  else
-    body(Width<1>{});
+  if (!(rows_aligned(views) && ...)) return body(Width<1>{});
+  if (((views.data && views.dtype == DType::f32) || ...)) return body(Width<4>{});
+  body(Width<8>{});
 }
 
 }  // namespace unroll::cuda

@@ -71,7 +71,10 @@ void rows_kernel(Classes<T> a, float* loss, View<T, 2> dx, const float* dloss) {
   }
 }
 
-// A warp takes one word: the rows of its class that this turn has, in their order.
+constexpr int kTileColumns = 4;  // of a lane
+
+// A warp takes a tile of columns of one word: the rows of its class that this turn has, in their
+// order. Classes of few words have many rows.
 template <class T>
 GPU_KERNEL_BOUNDS(kThreads, 2)
 void words_kernel(Classes<T> a, View<float, 2> dW, float* db, bool add_W, bool add_b) {
@@ -86,13 +89,28 @@ void words_kernel(Classes<T> a, View<float, 2> dW, float* db, bool add_W, bool a
   const int64_t from = a.start[c] > a.first ? a.start[c] : a.first;
   const int64_t to = a.start[c + 1] < a.last ? a.start[c + 1] : a.last;
   const int64_t column = word - a.bounds[c];
-  for (int64_t d = lane; d < dW.n[1]; d += gpu::kWarp) {
-    float sum = add_W ? dW(word, d) : 0.0f;
-    for (int64_t place = from; place < to; ++place)
-      sum += a.z(place - a.first, column) * float(a.x(a.order[place], d));
-    dW(word, d) = sum;
+  const int64_t D = dW.n[1], d0 = int64_t(blockIdx.y) * kTileColumns * gpu::kWarp + lane;
+  float sums[kTileColumns];
+#pragma unroll
+  for (int k = 0; k < kTileColumns; ++k) {
+    const int64_t d = d0 + k * gpu::kWarp;
+    sums[k] = add_W && d < D ? dW(word, d) : 0.0f;
   }
-  if (!db || lane != 0) return;
+  for (int64_t place = from; place < to; ++place) {
+    const float z = a.z(place - a.first, column);
+    const int64_t row = a.order[place];
+#pragma unroll
+    for (int k = 0; k < kTileColumns; ++k) {
+      const int64_t d = d0 + k * gpu::kWarp;
+      if (d < D) sums[k] += z * float(a.x(row, d));
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kTileColumns; ++k) {
+    const int64_t d = d0 + k * gpu::kWarp;
+    if (d < D) dW(word, d) = sums[k];
+  }
+  if (!db || lane != 0 || blockIdx.y != 0) return;
   float sum = add_b ? db[word] : 0.0f;
   for (int64_t place = from; place < to; ++place) sum += a.z(place - a.first, column);
   db[word] = sum;
@@ -128,6 +146,8 @@ const int32_t* ids(const View1& v) { return static_cast<const int32_t*>(v.data);
 template <class T>
 void run(const Exec& exec, const ClassXent& args) {
   const int64_t N = args.x.n[0], V = args.W.n[0];
+  constexpr int64_t kTile = int64_t(kTileColumns) * gpu::kWarp;
+  const int64_t tiles = (args.W.n[1] + kTile - 1) / kTile;
   Classes<T> a{};
   a.x = args.x.as<const T>();
   a.W = args.W.as<const T>();
@@ -155,7 +175,7 @@ void run(const Exec& exec, const ClassXent& args) {
                     args.dx.as<T>(), dloss);
     }
     if (args.dx)
-      gpu::launch(words_kernel<T>, blocks((V + kWarps - 1) / kWarps), exec.stream, a,
+      gpu::launch(words_kernel<T>, blocks((V + kWarps - 1) / kWarps, tiles), exec.stream, a,
                   args.dW.as<float>(), db, add_W, add_b);
     add_W = add_b = true;
     a.first = a.last;

@@ -138,9 +138,9 @@ GPU_KERNEL_BOUNDS(kMaxThreads, 1)
 void normed_forward_kernel(NormForwardStep<T, float> a, Mail<T> mail, bool staged) {
   GPU_DYN_SHARED(raw);
   const BlockTeam<T> team{mail};
-  gpu::let_next_start();
   if (staged) stage<C>(team, a, blockIdx.x, raw);
   gpu::wait_for_previous();
+  gpu::let_next_start();
   forward_lane<C>(team, a, blockIdx.x);
 }
 
@@ -149,9 +149,9 @@ GPU_KERNEL_BOUNDS(kMaxThreads, 1)
 void normed_backward_kernel(NormBackwardStep<T, float> a, Mail<T> mail, bool staged) {
   GPU_DYN_SHARED(raw);
   const BlockTeam<T> team{mail};
-  gpu::let_next_start();
   if (staged) stage<C>(team, a, blockIdx.x, raw);
   gpu::wait_for_previous();
+  gpu::let_next_start();
   backward_lane<C>(team, a, blockIdx.x);
 }
 

@@ -7,11 +7,10 @@
 // A block alone takes in all G * H gate gradients of its lanes, and what all blocks take in is what
 // binds a step. Batch groups shorten that, and so do the clusters of compute capability 9.0: their
 // 2 or 4 blocks share K. Each gathers its part of the gate gradients for the units of all of them,
-// multiplies, and hands the sums of the others' units over through shared memory; after one cluster
-// barrier the owner adds the parts in the order of the blocks. So a run repeats bit for bit. The
+// multiplies, and hands the sums of the others' units over through shared memory, where the owner
+// waits for them and adds the parts in the order of the blocks. So a run repeats bit for bit. The
 // blocks of a cluster are of one batch group and go through the same steps, whether a group ends
-// early or a block gives up a wait. What is handed over in a step is written before that step's
-// barrier, which the receiver waits in as well: no block ends before the last of it has come.
+// early or a block gives up a wait.
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/cells/cell_types.h"
 #include "kernels/recurrent/backward_part.h"
@@ -84,14 +83,14 @@ struct BackwardInputs {
 
 // `carried` holds, for the two units, the gradients of h and c that bypass R.
 template <class C, class P, int N, class E = typename P::Element>
-GPU_DEVICE void finish_item(const BackwardPass<E>& a, const Product<P, 1, N>& product,
+GPU_DEVICE void finish_item(const BackwardPass<E>& a, const Product<P, 1, N, true>& product,
                             const Item<N>& item, const BackwardInputs<C, E>& in, int i,
                             bool multiplied, int use, bool awaited, float* carried) {
+  float from_R[2][1] = {};
+  if (multiplied) product.sums(a.l, item, use, from_R);
   if (!item.exists) return;
   const int t = a.l.backward_t(i);
-  float from_R[2][1] = {};
   gpu::Vec<float, 4> flow{};
-  if (multiplied) product.sums(a.l, item, use, from_R);
   if (i > 0) {
     flow = gpu::load_vec<4>(carried);
   } else if (a.next) {
@@ -175,7 +174,7 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
   const BackwardPass<E>& a = passes.mine();
   const PersistentLayout& l = a.l;
   const BlockShare share(l);
-  Product<P, 1, N> product(l, raw);
+  Product<P, 1, N, true> product(l, raw);
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   const int chunks = (l.lanes + N * kTileLanes - 1) / (N * kTileLanes);
   float* carried = gpu::carve<float>(raw, size_t(chunks) * items * 4);  // a vector per item
@@ -189,7 +188,7 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
     float* carried_here = carried;
 #pragma unroll 1
     for (int lane = share.lane_begin; lane < share.lane_end;
-         lane += N * kTileLanes, carried_here += items * 4, ++use) {
+         lane += N * kTileLanes, carried_here += items * 4) {
       Item<N> item(mine, l, share, lane);
       BackwardInputs<C, E> in(a, item, i);
       if (multiplies) {
@@ -212,8 +211,10 @@ void persistent_backward_kernel(Passes<BackwardPass<typename P::Element>> passes
         finish_item<C, P, N>(a, product, item, in, i, multiplies, use, awaited,
                              carried_here + at * 4);
       }
+      use += multiplies;
     }
   }
+  product.leave(l);
 }
 
 struct BackwardKernels {

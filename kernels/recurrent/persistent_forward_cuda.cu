@@ -65,7 +65,7 @@ struct ForwardInputs {
 };
 
 template <class C, class P, int N, class E = typename P::Element>
-GPU_DEVICE void finish_item(const ForwardPass<E>& a, const Product<P, C::gates, N>& product,
+GPU_DEVICE void finish_item(const ForwardPass<E>& a, const Product<P, C::gates, N, false>& product,
                             const Item<N>& item, const ForwardInputs<C, E>& in, int i,
                             bool awaited) {
   if (!item.exists) return;
@@ -134,7 +134,7 @@ void persistent_forward_kernel(Passes<ForwardPass<typename P::Element>> passes) 
   const ForwardPass<E>& a = passes.mine();
   const PersistentLayout& l = a.l;
   const BlockShare share(l);
-  Product<P, C::gates, N> product(l, raw);
+  Product<P, C::gates, N, false> product(l, raw);
   product.fetch_matrix(l, share, ForwardRows<P>{a.R, a.R_aligned, a.mask, l.H});
   const int items = l.unit_groups * N * 2 * gpu::kWarp, mine = int(threadIdx.x);
   for (int i = 0; i < l.T; ++i) {

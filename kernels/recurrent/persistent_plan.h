@@ -72,8 +72,8 @@ inline constexpr double kL2BytesPerClock = 3000;     // from L2 into all of them
 inline constexpr double kExchangeNs = 550;  // from a store to its sight by all other blocks
 inline constexpr double kLoadNs = 350;      // a load from L2
 inline constexpr double kPointwiseNs = 150;
-// Within a cluster: a barrier of its blocks with a store to another one's shared memory before it;
-// what a block sends so. Estimates.
+// Within a cluster: from a store to another block's shared memory to its sight there, and what a
+// block sends so. Estimates.
 inline constexpr double kClusterNs = 300;
 inline constexpr double kClusterBytesPerClock = 16;
 

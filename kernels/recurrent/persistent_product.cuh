@@ -13,6 +13,12 @@
 // its warps in as many sets, each for the units of one. A warp stages what it gathers for all sets:
 // block b of the part is gathered by warp b % 8 and multiplied by warp b % k_warps of every set.
 // The sums of a unit go to the block that owns it, and every block of a cluster makes all calls.
+//
+// Data and flag are one here, too: a barrier of the cluster would be a fence that goes to L2 and
+// back in every step. Two sums are one access of 64 bits, of which the lowest bit gives way to a
+// tag that changes with every second use. A block sends to two places in turn, and reads from all
+// others of its cluster in between: whoever has sent use n + 1 has read use n before, so that use
+// n + 2 may be sent to where that lay.
 #pragma once
 
 #include "kernels/recurrent/persistent_gather.cuh"
@@ -20,9 +26,11 @@
 
 namespace unroll::cuda {
 
-// M rows per unit, N tiles of 8 lanes at a time, P as in persistent_exchange.cuh.
-template <class P, int M, int N>
+// M rows per unit, N tiles of 8 lanes at a time, P as in persistent_exchange.cuh. kSharesK: the
+// blocks of a cluster may share K, for which M is 1.
+template <class P, int M, int N, bool kSharesK>
 struct Product {
+  static_assert(!kSharesK || M == 1);
   static constexpr bool kThreeProducts = std::is_same_v<P, F32Product>;
   static constexpr int kInRegisters = register_blocks(M, kThreeProducts, N);
   // An mma waits for the one before it on the same sums: with few tiles, more sets of sums.
@@ -32,8 +40,6 @@ struct Product {
   static constexpr int kAtOnce = M > 1 ? 1 : kThreeProducts ? 2 : 4;
   static constexpr int kHeldAtOnce = N == 1 ? kAtOnce : 1;
   static constexpr int kKeptAtOnce = N == 1 ? kAtOnce : N == 2 ? (kAtOnce + 1) / 2 : 1;
-  // Only one row per unit is ever shared by a cluster: backward.
-  static constexpr bool kSharesK = M == 1;
 
   StagedNumbers<P, N, kSharesK> numbers;
   uint32_t held[kInRegisters][M][8];  // of the warp's first unit group
@@ -82,8 +88,10 @@ struct Product {
         }
       }
     }
-    // Shared memory of another block may be written once that block is there.
-    if (splits(l)) gpu::cluster_sync();
+    if (!splits(l)) return;
+    for (int at = int(threadIdx.x); at < 2 * l.cluster * items(l); at += kThreads)
+      received(l, 0, 0)[at] = 0;
+    gpu::cluster_sync();  // shared memory of another block may be written once that block is there
   }
 
   // The numbers times the matrix: in some step. fetch(first) stages the piece of K that begins with
@@ -119,36 +127,38 @@ struct Product {
     }
   }
 
-  // Afterwards every thread may read sums; `use` is one more in every call. In a
-  // cluster each block sends those of the units of the others, to two places in turn: who writes to
-  // one has passed a barrier since it was read.
+  // Afterwards every thread reads the sums of its items. `use` counts the calls, from 0. In a
+  // cluster each block sends those of the units of the others.
   GPU_DEVICE void finish(const PersistentLayout& l, int use) {
     gpu::sync_threads();
     if (!splits(l)) return;
-    float* const to = received(l, use, rank());
+    uint64_t* const to = received(l, use, rank());
 #pragma unroll 1
     for (int at = int(threadIdx.x); at < l.cluster * items(l); at += kThreads) {
       const int owner = at / items(l), item = at % items(l);
       const int slot = item / 2 % gpu::kWarp, tile = item / 64 % N, u = item / 64 / N;
-      gpu::store_vec(gpu::cluster_map(to + item * 2, owner),
-                     summed(l, owner * l.unit_groups + u, 0, tile, slot * 4 + item % 2 * 2));
+      const Pair v = summed(l, owner * l.unit_groups + u, 0, tile, slot * 4 + item % 2 * 2);
+      gpu::store_relaxed(gpu::cluster_map(to + item, owner),
+                         (__builtin_bit_cast(uint64_t, v) & ~uint64_t(1)) | tag(use));
     }
-    gpu::cluster_sync();
   }
 
   // The rows of the two units of an item, summed over the warps in their order, and over the blocks
-  // of a cluster in theirs.
+  // of a cluster in theirs, once they have come: called for every item, whether it exists or not.
   GPU_DEVICE void sums(const PersistentLayout& l, const Item<N>& item, int use,
                        float (&y)[2][M]) const {
     const int at = ((item.u * N + item.tile) * gpu::kWarp + item.slot) * 2 + item.half;
 #pragma unroll
     for (int m = 0; m < M; ++m) {
-      const Pair v = splits(l)
-                         ? added<kMaxCluster>(received(l, use, 0) + at * 2, items(l) * 2, l.cluster)
-                         : summed(l, item.u, m, item.tile, item.slot * 4 + item.half * 2);
+      const Pair v = splits(l) ? awaited(l, received(l, use, 0) + at, use)
+                               : summed(l, item.u, m, item.tile, item.slot * 4 + item.half * 2);
       y[0][m] = v[0];
       y[1][m] = v[1];
     }
+  }
+  // Before a block of a cluster ends: what it has sent has come, what it is sent too.
+  static GPU_DEVICE void leave(const PersistentLayout& l) {
+    if (splits(l)) gpu::cluster_sync();
   }
 
  private:
@@ -180,25 +190,42 @@ struct Product {
   GPU_DEVICE float* fragment(const PersistentLayout& l, int u, int m, int n, int w) const {
     return partial + (((u * M + m) * N + n) * k_warps(l) + w) * gpu::kWarp * 4;
   }
-  // What block `rank` of the cluster sends of this block's units: [items,2].
-  GPU_DEVICE float* received(const PersistentLayout& l, int use, int rank) const {
-    return partial + l.partial_floats + (use % 2 * l.cluster + rank) * items(l) * 2;
+  using Pair = gpu::Vec<float, 2>;
+  // What block `rank` of the cluster sends of this block's units: [items] pairs.
+  GPU_DEVICE uint64_t* received(const PersistentLayout& l, int use, int rank) const {
+    return reinterpret_cast<uint64_t*>(partial + l.partial_floats) +
+           (use % 2 * l.cluster + rank) * items(l);
+  }
+  // Of what is sent in a use: not that of what was sent to its place before, nor of zeros.
+  static GPU_DEVICE uint64_t tag(int use) { return uint64_t(~use >> 1 & 1); }
+  // The sum of the pairs that the blocks of the cluster send, when all have come.
+  GPU_DEVICE Pair awaited(const PersistentLayout& l, const uint64_t* from, int use) const {
+    uint64_t sent[kMaxCluster];
+#pragma unroll
+    for (int i = 0; i < kMaxCluster; ++i)
+      sent[i] = i < l.cluster ? gpu::load_relaxed(from + i * items(l)) : tag(use);
+    Pair sum{};
+#pragma unroll
+    for (int i = 0; i < kMaxCluster; ++i) {
+      while ((sent[i] & 1) != tag(use)) sent[i] = gpu::poll_relaxed(from + i * items(l));
+      const Pair v = __builtin_bit_cast(Pair, sent[i] & ~uint64_t(1));
+      sum[0] += v[0];
+      sum[1] += v[1];
+    }
+    return sum;
   }
 
   // Two numbers of a fragment, summed over the warps.
-  using Pair = gpu::Vec<float, 2>;
+  // All are loaded before the first is added, since a load takes as long as ten additions.
   GPU_DEVICE Pair summed(const PersistentLayout& l, int u, int m, int n, int at) const {
-    return added<kWarps>(fragment(l, u, m, n, 0) + at, gpu::kWarp * 4, k_warps(l));
-  }
-  // The sum of `count` pairs, Most at most, `stride` apart: all are loaded before the first is added,
-  // since a load takes as long as ten additions.
-  template <int Most>
-  static GPU_DEVICE Pair added(const float* from, int stride, int count) {
-    Pair v[Most];
+    const float* const from = fragment(l, u, m, n, 0) + at;
+    const int count = k_warps(l);
+    Pair v[kWarps];
 #pragma unroll
-    for (int i = 0; i < Most; ++i) v[i] = i < count ? gpu::load_vec<2>(from + i * stride) : Pair{};
+    for (int i = 0; i < kWarps; ++i)
+      v[i] = i < count ? gpu::load_vec<2>(from + i * gpu::kWarp * 4) : Pair{};
 #pragma unroll
-    for (int i = 1; i < Most; ++i) {
+    for (int i = 1; i < kWarps; ++i) {
       v[0][0] += v[i][0];
       v[0][1] += v[i][1];
     }

@@ -26,7 +26,6 @@ void step_backward_kernel(BackwardStep<typename P::Element> a, Operands<P> op) {
   const int lane_tiles = int(B - first_lane < kLanes ? (B - first_lane + 7) / 8 : kLaneTiles);
   const int pairs = a.first ? 0 : op.pairs;  // nothing comes from beyond the last step
   Product product(shared, op.weights + blockIdx.x * block_words<P, 1>(op.pairs), pairs, lane_tiles);
-  gpu::let_next_start();
   product.fetch_weights();
   // The forward pass is long over; what it left is read while the step after this one ends.
   const int64_t u = int64_t(blockIdx.x) * kUnitTile + Product::unit();
@@ -37,6 +36,7 @@ void step_backward_kernel(BackwardStep<typename P::Element> a, Operands<P> op) {
   for (int j = 0; j < 2; ++j)
     if (exists[j]) in[j].load(a, b + j, u);
   gpu::wait_for_previous();
+  gpu::let_next_start();
   float sums[1][kLaneTiles][4];
   product.multiply(op.x + int64_t(blockIdx.y) * kLaneTiles * op.pairs * kTileWords, sums);
   product.spread(sums);

@@ -26,9 +26,9 @@ void step_forward_kernel(ForwardStep<typename P::Element> a, Operands<P> op) {
   const int lane_tiles = int(B - first_lane < kLanes ? (B - first_lane + 7) / 8 : kLaneTiles);
   Product product(shared, op.weights + blockIdx.x * block_words<P, C::gates>(op.pairs), op.pairs,
                   lane_tiles);
-  gpu::let_next_start();
   product.fetch_weights();
   gpu::wait_for_previous();
+  gpu::let_next_start();
   float sums[C::gates][kLaneTiles][4];
   product.multiply(op.x + int64_t(blockIdx.y) * kLaneTiles * op.pairs * kTileWords, sums);
   product.spread(sums);

@@ -41,9 +41,9 @@ void step_product_kernel(View<float, 2> y, const uint32_t* weights, const uint32
   const int64_t B = y.n[0], H = y.n[1] / M, first_lane = int64_t(blockIdx.y) * kLanes;
   const int lane_tiles = int(B - first_lane < kLanes ? (B - first_lane + 7) / 8 : kLaneTiles);
   Product product(shared, weights + blockIdx.x * block_words<P, M>(pairs), pairs, lane_tiles);
-  gpu::let_next_start();
   product.fetch_weights();
   gpu::wait_for_previous();
+  gpu::let_next_start();
   float sums[M][kLaneTiles][4];
   product.multiply(x + int64_t(blockIdx.y) * kLaneTiles * pairs * kTileWords, sums);
   product.spread(sums);

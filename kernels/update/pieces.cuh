@@ -12,8 +12,8 @@
 namespace unroll::cuda {
 
 constexpr int kPieceThreads = 256;
-constexpr int kPieceStrip = 8;
-constexpr int kBlockEntries = 2 * kPieceThreads * kPieceStrip;
+constexpr int kPieceStrip = 4;  // 16 bytes: a warp's access is of whole sectors
+constexpr int kBlockEntries = 4 * kPieceThreads * kPieceStrip;
 constexpr int kPieceBlocks = int(kPieceEntries / kBlockEntries);
 
 inline gpu::Launch piece_launch(int64_t pieces) {
@@ -35,7 +35,7 @@ GPU_DEVICE void for_each_piece_strip(const SlabPiece* pieces, F f) {
                               [&](int64_t j, auto width) { f(piece, first + j, width); });
 }
 
-// Entries j .. j+W-1 of a piece as bf16. Where the columns are a multiple of 8 a strip lies in one
+// Entries j .. j+W-1 of a piece as bf16. Where the columns are a multiple of a strip it lies in one
 // row; else it may go on in the next.
 template <int W>
 GPU_DEVICE void store_shadow(bf16* shadow, const SlabPiece& piece, int64_t j,

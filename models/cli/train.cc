@@ -297,7 +297,8 @@ int train(const TrainFlags& f) {
        .run = run,
        .observer = &terminal,
        .stop = &stop_after_step(),
-       .profile = f.profile});
+       .profile = f.profile,
+       .softmax = softmax});
   if (resume) trainer.resume();
   write_config(config, run);
   if (new_run) new_run->temporary = false;

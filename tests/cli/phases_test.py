@@ -47,6 +47,17 @@ class PhasesTest(ProgramTest):
         self.assertLess(min(line["loss"] for line in valid[at + 1:]), min(line["loss"] for line in valid[:at + 1]))
         self.assertEqual(values["value.best_step"], str(min(valid, key=lambda line: line["loss"])["step"]))
 
+    def test_averaging_begins_at_the_epoch_that_is_given(self):
+        run_dir, _, err = self.train("average-epoch", *NT_ASGD, "--average-epoch", "3", "--epochs", "5")
+        log = log_of(run_dir)
+        self.assertEqual(steps_of(log, "averaging"), [steps_of(log, "valid")[2]])
+        self.assertIn("epoch 3: from here on the mean", err)
+        later, _, _ = self.train("average-later", *NT_ASGD, "--average-epoch", "9", "--epochs", "5")
+        self.assertEqual(steps_of(log_of(later), "averaging"), [])
+        code, _, err = run("train", "--resume", run_dir, "--epochs", "6", "--threads", "1")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(len(steps_of(log_of(run_dir), "averaging")), 1)
+
     def test_before_the_trigger_it_is_sgd(self):
         flags = ["--lr", "1", "--epochs", "3", "--weight-decay", "1e-3"]
         sgd, _, _ = self.train("sgd", "--optimizer", "sgd", *flags)

@@ -62,6 +62,9 @@ class SoftmaxTest(ProgramTest):
     def test_the_choice_is_said_and_kept(self):
         path, _, err = self.train("auto")
         self.assertIn("softmax   full: 25 words are fewer than 75000", err)
+        with open(os.path.join(path, "log.jsonl")) as f:
+            choices = [r["choice"] for r in map(json.loads, f) if r["kind"] == "softmax"]
+        self.assertEqual(choices, ["full: 25 words are fewer than 75000"])
         with open(os.path.join(path, "config.toml")) as f:
             self.assertIn('softmax = "full"', f.read())
         path, _, err = self.train("classes", "--softmax", "class")

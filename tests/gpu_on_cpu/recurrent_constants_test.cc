@@ -39,7 +39,7 @@ class ExchangeTest : public testing::TestWithParam<Exchange> {};
 
 TEST_P(ExchangeTest, EveryBlockSeesTheWordsOfItsGroup) {
   for (const auto& [groups, shares, words] : {std::array{2, 3, 300}, std::array{1, 3, 4}}) {
-    ExchangeRun run{GetParam(), nullptr, nullptr, nullptr, 3, groups, shares, words};
+    ExchangeRun run{GetParam(), nullptr, nullptr, nullptr, 6, groups, shares, words};
     const bool flags = run.how == Exchange::watch_all || run.how == Exchange::watch_one;
     DeviceArray<uint32_t> entries(size_t(run.steps) * groups * shares * words, 0u);
     DeviceArray<uint32_t> counter(1, 0u), sums(size_t(groups) * shares * kThreads);
@@ -55,7 +55,8 @@ TEST_P(ExchangeTest, EveryBlockSeesTheWordsOfItsGroup) {
 INSTANTIATE_TEST_SUITE_P(Ways, ExchangeTest,
                          testing::Values(Exchange::grid_barrier, Exchange::counter,
                                          Exchange::watch_all, Exchange::watch_one,
-                                         Exchange::cluster_read, Exchange::cluster_write));
+                                         Exchange::cluster_read, Exchange::cluster_write,
+                                         Exchange::cluster_watch));
 
 TEST(ResidentGroups, OfClustersAndOfTheGrid) {
   ExchangeRun run{Exchange::watch_one, nullptr, nullptr, nullptr, 1, 1, 72, 4};

@@ -81,7 +81,7 @@ TEST(WeightDroppedModel, KeepsACopyOnlyForSchedulesThatReadOne) {
     const auto measured = [&] {
       SmallModel model(Device::cuda(), spec, true);
       return int64_t(
-          model.scheduler->measure(true, SmallModel::kT, SmallModel::kB, false, model.state));
+          model.scheduler->measure(true, SmallModel::kT, SmallModel::kB, false, model.state).bytes);
     };
     const int64_t with = measured();
     spec.model.weight_drop = 0;

@@ -303,8 +303,9 @@ void wait_for(Wait wait, Site site) {
 void yield_ready() { switch_away(); }
 
 void wait_polling(Site site) {
-  // Random orders let the others look again now and then while some still run.
-  if (random_order() && random_below(8) == 0) wake_pollers();
+  // Random orders let the others look again now and then while some still run; the more there are
+  // the seldomer, or they would wake each other without end.
+  if (random_order() && random_below(8 * uint32_t(1 + run->pollers.size())) == 0) wake_pollers();
   wait_for_turn(site);
 }
 

@@ -186,6 +186,13 @@ inline std::vector<double> random_ids(int64_t n, int V, unsigned seed) {
   return values;
 }
 
+// Skips a test whose device is not there; in SetUp.
+inline void skip_without_device(const Target& target) {
+  std::string why_not;
+  if (target.device == DeviceKind::cuda && !Device::cuda_available(&why_not))
+    GTEST_SKIP() << "no CUDA device answers: " << why_not;
+}
+
 // Test fixture over all targets:
 //   using GemmTest = OnTargets;
 //   TEST_P(GemmTest, EqualsReference) { ... backend(), act(), acc() ... }
@@ -193,9 +200,8 @@ inline std::vector<double> random_ids(int64_t n, int V, unsigned seed) {
 class OnTargets : public testing::TestWithParam<Target> {
  protected:
   void SetUp() override {
-    std::string why_not;
-    if (GetParam().device == DeviceKind::cuda && !Device::cuda_available(&why_not))
-      GTEST_SKIP() << "no CUDA device answers: " << why_not;
+    skip_without_device(GetParam());
+    if (IsSkipped()) return;
     backend_ = std::make_unique<Backend>(
         GetParam().device == DeviceKind::cuda ? Device::cuda() : Device::cpu(2), GetParam().matmul);
   }

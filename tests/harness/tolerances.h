@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,31 @@ inline double tolerance(const Target& t) {
     default:
       return 5e-6;
   }
+}
+
+// What norm_error may be, and what one rounding of an operand makes of it.
+struct NormLimits {
+  double norm, rounding;
+};
+inline NormLimits norm_limits(const Target& t) {
+  if (t.act == DType::f64) return {1e-12, std::ldexp(1.0, -49)};
+  if (t.act == DType::bf16) return {1e-2, std::ldexp(1.0, -9)};
+  if (t.matmul == MatmulMode::tf32) return {1e-3, std::ldexp(1.0, -11)};
+  return {1e-5, std::ldexp(1.0, -20)};
+}
+
+inline double norm_of(const std::vector<double>& a) {
+  return std::sqrt(std::inner_product(a.begin(), a.end(), a.begin(), 0.0));
+}
+// The norm of a - b over the norm of b, infinite where that is not a number. Where b are sums whose
+// terms may cancel, `terms` is the norm of those: rounding is relative to that, not to what is left.
+inline double norm_error(const std::vector<double>& a, const std::vector<double>& b,
+                         double terms = 0) {
+  if (a.size() != b.size()) return INFINITY;
+  std::vector<double> error(a.size());
+  std::transform(a.begin(), a.end(), b.begin(), error.begin(), std::minus<>());
+  const double e = norm_of(error);
+  return std::isfinite(e) ? e / std::max({norm_of(b), terms, 1e-30}) : INFINITY;
 }
 
 // The largest |a - b| over the largest |b|, infinite where either is NaN. Where b are sums whose

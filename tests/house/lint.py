@@ -133,8 +133,6 @@ EXCEPTIONS = {
     ("host/memory/param_store.h", "kernels/update/pieces.h"),
     # Gradients of one step are added up where its parts are scheduled.
     ("host/train/scheduler.cc", "kernels/elementwise/add.h"),
-    # How much scratch the head will ask for is part of the estimate.
-    ("host/train/memory_estimate.cc", "kernels/heads/linear_softmax_xent.h"),
     # A model says how its recurrent layers walk through time, and why, for the log.
     ("host/train/model.h", "kernels/recurrent/schedule.h"),
     # A recurrent layer reads and overwrites the carried (h, c).

@@ -2,19 +2,23 @@
 """Fails if a kernel spills registers to memory and is not on the list spills_allowed.txt.
 
   spills.py LOG...               output of nvcc -Xptxas=-v, saved
-  spills.py --launch COMMAND...  runs a compiler (a CMake compiler launcher) and judges what it prints
+  spills.py --launch COMMAND...  runs a compiler (a CMake compiler launcher) and judges what it prints; says how many
+                                 kernels it compiled, in which time, where that was long
 """
 import fnmatch
 import pathlib
 import re
 import subprocess
 import sys
+import time
 
 ALLOWED = pathlib.Path(__file__).with_name("spills_allowed.txt")
 PROPERTIES = re.compile(
     r"Compiling entry function '\S+' for '(?P<device>sm_\d+)|"
     r"Function properties for (?P<name>\S+)\s+\d+ bytes stack frame, (?P<stores>\d+) bytes spill stores, "
     r"(?P<loads>\d+) bytes spill loads")
+REGISTERS = re.compile(r"ptxas info +: Used (\d+) registers")
+LONG = 20  # seconds
 VERBOSE = re.compile(r"^ptxas info .*\n|^ +\d+ bytes stack frame, .*\n", re.M)
 
 
@@ -42,8 +46,15 @@ def violations(log, allowed):
 
 
 def launch(command):
+    start = time.monotonic()
     run = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    seconds = time.monotonic() - start
     sys.stderr.write(VERBOSE.sub("", run.stderr))
+    registers = [int(n) for n in REGISTERS.findall(run.stderr)]
+    if registers and seconds >= LONG:
+        source = next((word for word in command if word.endswith(".cu")), command[-1])
+        print(f"{pathlib.Path(source).name}: {len(registers)} kernels of at most {max(registers)} registers in "
+              f"{seconds:.0f} s")
     return run.stderr, run.returncode
 
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/base/error.h"
+#include "tests/host/core/tiny_lm.h"
 
 namespace unroll::test {
 namespace {
@@ -33,6 +34,30 @@ TEST(MemoryEstimate, RefusalNamesThePartsAndTheThreeFlagsThatHelpMost) {
   EXPECT_NE(refusal(e).find("lower --batch, --bptt or --hidden"), std::string::npos) << refusal(e);
   e.activations = 2 * kMega;
   EXPECT_EQ(refusal(e), "");
+}
+
+// What the estimate calls logits is what the model's own output layer asks for.
+TEST(MemoryEstimate, LogitsAreThoseOfTheOutputLayer) {
+  constexpr int T = 8, B = 4, V = 2000, S = 10;
+  RnnLm::Config config;
+  config.V = V;
+  config.E = config.H = 4;
+  const auto logits = [&] {
+    TinyLm lm(config, T, B, {}, DType::f64, Device::cpu(1), false, size_t(64) << 20);
+    const Scheduler::Needs needs = lm.scheduler->measure(true, T, B, false, lm.state);
+    EXPECT_GT(needs.bytes, needs.logits);
+    return needs.logits;
+  };
+  constexpr size_t kColumn = size_t(T) * B * sizeof(double);
+  const size_t full = logits();
+  EXPECT_GE(full, kColumn * V);
+  EXPECT_LT(full, kColumn * V * 3 / 2);
+  config.output.kind = OutputLayer::Kind::sampled;
+  config.output.samples = S;
+  config.output.q = log_uniform(V);
+  const size_t sampled = logits();
+  EXPECT_GE(sampled, kColumn * S);
+  EXPECT_LT(sampled, kColumn * S * 3);
 }
 
 TEST(LogitsBudget, IsTheSettingOrByTheDevice) {

@@ -199,6 +199,21 @@ TEST(RegularizersTest, WidthsAndNames) {
   EXPECT_EQ(tensors.at("latent.0.weight"), std::pair(int64_t(20), int64_t(7)));
 }
 
+TEST(MixtureTest, LogitsOfAllRowsNeverStandAtOnce) {
+  constexpr int T = 32, B = 8, K = 4, V = 2000;
+  RnnLm::Config config;
+  config.V = V;
+  config.E = config.H = 4;
+  config.mixtures = K;
+  TinyLm lm(config, T, B, {}, DType::f64, Device::cpu(1), false, size_t(1) << 30);
+  const size_t all = size_t(T) * B * K * V * sizeof(double);
+  for (const bool training : {true, false}) {
+    const size_t logits = lm.scheduler->measure(training, T, B, false, lm.state).logits;
+    EXPECT_GT(logits, 0u);
+    EXPECT_LT(logits, all * 3 / 5) << (training ? "training" : "evaluation");
+  }
+}
+
 TEST(MixtureTest, ProbabilitiesAddUpToOneAndAgreeWithTheLoss) {
   RnnLm::Config config = plain();
   config.mixtures = 4;

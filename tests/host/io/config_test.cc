@@ -177,6 +177,8 @@ TEST(Config, CombinationsThatDoNotFit) {
   expect_contains(combination_error("device = \"cuda:1\"\nprecision = \"fp64\""),
                   "device = \"cpu\"");
   expect_contains(combination_error("epochs = 0"), "nothing would end the training");
+  expect_contains(combination_error("optimizer = \"sgd\"\naverage_epoch = 3"),
+                  "use nt-asgd, or set average_epoch = 0");
   expect_contains(combination_error("train = \"a\"\npatience = 2"),
                   "give --valid FILE, or set patience = 0");
   expect_contains(combination_error("train = \"a\"\nlr_schedule = \"plateau\""),

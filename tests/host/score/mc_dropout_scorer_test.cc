@@ -16,9 +16,8 @@ namespace {
 constexpr int kTokens = 41, kLine = 6;
 
 struct Case {
-  Case(double dropout, bool locked) : lm(stream_config(false, dropout, locked), 64, 4) {
-    lm.set_formula_weights();
-  }
+  Case(double dropout, bool locked) : Case(stream_config(false, dropout, locked)) {}
+  explicit Case(const RnnLm::Config& config) : lm(config, 64, 4) { lm.set_formula_weights(); }
   std::vector<double> score(const McDropoutOptions& options, const ScoringShape& shape,
                             size_t first = 0) {
     McDropoutScorer scorer(lm.backend, *lm.model, lm.params, *lm.scheduler, vocab, options, shape);
@@ -36,6 +35,16 @@ TEST(McDropoutScorer, WithoutDropoutItIsThePlainModel) {
   const std::vector<double> expected = flat(plain.score(c.lines));
   expect_close(c.score({.passes = 1}, {.B = 1, .T = 7}), expected, 1e-12, "one pass");
   expect_close(c.score({.passes = 7}, {.B = 3, .T = 16}), expected, 1e-12, "seven passes");
+}
+
+TEST(McDropoutScorer, FeedsAllWords) {
+  RnnLm::Config config = stream_config(false, 0, true);
+  config.dropout_embedding = 0.5;
+  Case masked(config), plain(0, true);
+  EXPECT_FALSE(masked.lm.model->noisy());
+  expect_close(masked.score({.passes = 3}, {.B = 1, .T = 7}),
+               plain.score({.passes = 1}, {.B = 1, .T = 7}), 1e-12,
+               "with words dropped in training");
 }
 
 TEST(McDropoutScorer, IsTheMeanOfTheProbabilitiesOfThePasses) {

@@ -1,11 +1,10 @@
 // linear_softmax_xent.h: numbers at the edges. Vocabularies of every size, nearly certain classes,
 // shifted, huge, impossible and undefined logits, rounding beside an unfused computation, and
 // offsets beyond 2^31.
-#include <sys/mman.h>
-
 #include <numeric>
 
 #include "kernels/heads/linear_softmax_xent.h"
+#include "tests/harness/vast_memory.h"
 #include "tests/kernels/heads/xent_problem.h"
 
 namespace unroll::test {
@@ -217,11 +216,12 @@ TEST_P(LinearSoftmaxXentNumericsTest, ErrsNoMoreThanTwiceAnUnfusedComputation) {
 UNROLL_ON_TARGETS(LinearSoftmaxXentNumericsTest);
 
 #if !defined(UNROLL_GPU_ON_CPU)
+using LinearSoftmaxXentLargeTest = XentTest;
+
 // A large shape against the oracle on some of its rows of dx and dW: all sums are over all logits.
-TEST(LinearSoftmaxXentLargeTest, SampledRowsAndColumns) {
+TEST_P(LinearSoftmaxXentLargeTest, SampledRowsAndColumns) {
   constexpr int64_t N = 23, D = 33, V = 219001;
-  const Backend backend(Device::cpu(1));
-  const Problem p = make_problem({N, D, V}, DType::f32, true, 31, 0.5);
+  const Problem p = make_problem({N, D, V}, act(), true, 31, 0.5);
   std::vector<double> loss(N, 0), z(static_cast<size_t>(N * V));
   for (int64_t n = 0; n < N; ++n) {
     double* row = &z[size_t(n * V)];
@@ -257,15 +257,15 @@ TEST(LinearSoftmaxXentLargeTest, SampledRowsAndColumns) {
       for (int64_t n = 0; n < N; ++n) dW.back() += z[size_t(n * V + v)] * p.x[size_t(n * D + d)];
     }
   }
-  for (const size_t budget : {SIZE_MAX, size_t(1) << 21}) {
-    const size_t bytes =
-        linear_softmax_xent_scratch_bytes(backend.exec(), DType::f32, N, D, V, true, budget);
-    EXPECT_EQ(bytes > size_t(N * V) * sizeof(float), budget == SIZE_MAX);
-    Array<1> scratch(backend, DType::u8, {int64_t(bytes)});
-    XentArrays r(backend, DType::f32, p);
-    LinearSoftmaxXent args = r.training();
-    args.scratch = {scratch.view.data, bytes};
-    linear_softmax_xent(backend.exec(), args);
+  // Only bf16 terms are rounded one by one.
+  double terms = 1;
+  if (act() == DType::bf16)
+    for (const double d : p.dloss) terms += std::abs(d);
+  for (const size_t budget : {kWhole, size_t(1) << 21}) {
+    XentArrays r(backend(), act(), p);
+    const size_t bytes = scratch_bytes(r.training(), budget);
+    EXPECT_EQ(bytes > size_t(N * V) * size_of(act()), budget == kWhole);
+    run(r.training(), budget);
     const auto all_dx = r.dx.read(), all_dW = r.dW.read(), all_db = r.db.read();
     std::vector<double> got_dx, got_dW, got_db;
     for (int64_t n = 0; n < N; n += 4)
@@ -274,21 +274,22 @@ TEST(LinearSoftmaxXentLargeTest, SampledRowsAndColumns) {
       got_dW.insert(got_dW.end(), &all_dW[size_t(v * D)], &all_dW[size_t(v * D)] + D);
       got_db.push_back(all_db[size_t(v)]);
     }
-    expect_close(r.loss.read(), loss, 5e-6, "loss");
-    expect_close(got_dx, dx, 5e-6, "dx");
-    expect_close(got_dW, dW, 5e-6, "dW");
-    expect_close(got_db, db, 5e-6, "db");
-    EXPECT_LE(std::abs(std::accumulate(all_db.begin(), all_db.end(), 0.0)), 5e-6) << "row sums";
+    const double limit = tolerance(GetParam());
+    expect_close(r.loss.read(), loss, limit, "loss");
+    expect_close(got_dx, dx, limit, "dx");
+    expect_close(got_dW, dW, limit, "dW");
+    expect_close(got_db, db, limit, "db");
+    expect_close({std::accumulate(all_db.begin(), all_db.end(), 0.0)}, {0}, limit, "row sums",
+                 terms);
   }
 }
 
 // More than 2^31 logits, of which only those of the last tokens are ever touched: tokens without a
 // target cost nothing.
-TEST(LinearSoftmaxXentOffsetsTest, ReachBeyondTwoToTheThirtyOne) {
+TEST_P(LinearSoftmaxXentLargeTest, OffsetsReachBeyondTwoToTheThirtyOne) {
   constexpr int64_t N = 2200, D = 2, V = 1000003, kLast = 3;
   static_assert(N * V > int64_t(1) << 31);
-  const Backend backend(Device::cpu(2));
-  Problem last = make_problem({kLast, D, V}, DType::f32, false, 29);
+  Problem last = make_problem({kLast, D, V}, act(), false, 29);
   last.target = {0, 999999, V - 1};
   const HeadOracle expected = last.oracle();
   Problem p = last;
@@ -296,25 +297,25 @@ TEST(LinearSoftmaxXentOffsetsTest, ReachBeyondTwoToTheThirtyOne) {
   p.x.insert(p.x.begin(), size_t((N - kLast) * D), 0.5);
   p.target.insert(p.target.begin(), size_t(N - kLast), -1);
   p.dloss.insert(p.dloss.begin(), size_t(N - kLast), 1);
-  for (size_t budget : {SIZE_MAX, size_t(1) << 20}) {
-    const size_t bytes =
-        linear_softmax_xent_scratch_bytes(backend.exec(), DType::f32, N, D, V, true, budget);
-    EXPECT_EQ(bytes > size_t(N * V) * sizeof(float), budget == SIZE_MAX);
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    ASSERT_NE(memory, MAP_FAILED);
-    XentArrays r(backend, DType::f32, p);
+  for (size_t budget : {kWhole, size_t(1) << 20}) {
+    XentArrays r(backend(), act(), p);
     LinearSoftmaxXent args = r.training();
-    args.scratch = {memory, bytes};
-    linear_softmax_xent(backend.exec(), args);
-    munmap(memory, bytes);
+    const size_t bytes = scratch_bytes(args, budget);
+    EXPECT_EQ(bytes > size_t(N * V) * size_of(act()), budget == kWhole);
+    const VastMemory memory(backend(), bytes);
+    args.scratch = {memory.data(), bytes};
+    linear_softmax_xent(exec(), args);
+    synchronize();
+    const double limit = tolerance(GetParam());
     const auto loss = r.loss.read(), dx = r.dx.read();
-    expect_close({loss.end() - kLast, loss.end()}, expected.loss, 5e-6, "loss");
-    expect_close({dx.end() - kLast * D, dx.end()}, expected.dx, 5e-6, "dx");
-    expect_close(r.dW.read(), expected.dW, 5e-6, "dW");
+    expect_close({loss.end() - kLast, loss.end()}, expected.loss, limit, "loss");
+    expect_close({dx.end() - kLast * D, dx.end()}, expected.dx, limit, "dx");
+    expect_close(r.dW.read(), expected.dW, limit, "dW");
     EXPECT_EQ(std::accumulate(loss.begin(), loss.end() - kLast, 0.0), 0);
   }
 }
+
+UNROLL_ON_TARGETS(LinearSoftmaxXentLargeTest);
 #endif
 
 }  // namespace

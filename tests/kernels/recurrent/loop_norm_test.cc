@@ -4,42 +4,13 @@
 #include "kernels/base/launch_count.h"
 #include "kernels/recurrent/loop_norm_cuda.h"
 #include "kernels/recurrent/recurrent_scratch.h"
+#include "tests/kernels/recurrent/complex_step.h"
 #include "tests/kernels/recurrent/loop_norm_case.h"
 
 namespace unroll::test {
 namespace {
 
-using Z = std::complex<double>;
-using Complex = oracle::NormedLayer<Z>;
-
 #if !defined(UNROLL_GPU_ON_CPU)
-Complex widened(const oracle::NormedLayer<double>& a) {
-  const auto widen = [](const std::vector<double>& v) {
-    return std::vector<Z>(v.begin(), v.end());
-  };
-  Complex z;
-  z.cell = a.cell;
-  z.T_ = a.T_;
-  z.B = a.B;
-  z.H = a.H;
-  z.reverse = a.reverse;
-  z.lengths = a.lengths;
-  z.Wx = widen(a.Wx);
-  z.R = widen(a.R);
-  z.b_W = widen(a.b_W);
-  z.b_R = widen(a.b_R);
-  z.h = widen(a.h);
-  z.c = widen(a.c);
-  z.kept_h = a.kept_h;
-  z.kept_c = a.kept_c;
-  z.passed = a.passed;
-  z.resets = a.resets;
-  z.g_R = widen(a.g_R);
-  z.g_c = widen(a.g_c);
-  z.b_c = widen(a.b_c);
-  return z;
-}
-
 TEST(LoopNorm, GradientEqualsComplexStepThroughTime) {
   constexpr NoiseCase kCases[] = {
       {{3, 2, 1, false, false, true, true, 0}, 0, 0, 0, false, false, false},
@@ -57,33 +28,28 @@ TEST(LoopNorm, GradientEqualsComplexStepThroughTime) {
       const auto dh = random_values(arrays.T * arrays.B * arrays.H, DType::f64, 9);
       arrays.dh.fill(dh);
       arrays.run(cpu.exec());
-      const Complex z = widened(layer);
-      const auto derivative = [&](std::vector<Z> Complex::*input, size_t at) {
-        constexpr double kStep = 1e-100;
-        Complex moved = z;
-        (moved.*input)[at] += Z(0, kStep);
-        moved.forward();
-        double sum = 0;
-        const size_t first = layer.reverse ? 0 : size_t(layer.B * layer.H);
-        for (size_t i = 0; i < dh.size(); ++i) sum += dh[i] * moved.h[first + i].imag();
-        return sum / kStep;
+      using Wide = oracle::NormedLayer<Complex>;
+      const Wide wide = widened(layer);
+      const auto derivative = [&](std::vector<Complex> Wide::*input, size_t at) {
+        return layer_derivative(wide, dh, input, at);
       };
-      const auto expect_all = [&](const char* what, Array<1>& got, std::vector<Z> Complex::*input) {
+      const auto expect_all = [&](const char* what, Array<1>& got,
+                                  std::vector<Complex> Wide::*input) {
         const std::vector<double> values = got.read();
         for (size_t i = 0; i < values.size(); ++i)
           EXPECT_NEAR(values[i], derivative(input, i), 1e-11) << what << " " << i;
       };
       const auto dWx = arrays.dWx.read(), dR = arrays.dR.read();
       for (size_t i = 0; i < dWx.size(); ++i)
-        EXPECT_NEAR(dWx[i], derivative(&Complex::Wx, i), 1e-11) << "dWx " << i;
+        EXPECT_NEAR(dWx[i], derivative(&Wide::Wx, i), 1e-11) << "dWx " << i;
       for (size_t i = 0; i < dR.size(); ++i)
-        EXPECT_NEAR(dR[i], derivative(&Complex::R, i), 1e-10) << "dR " << i;
-      expect_all("db_W", arrays.db_W, &Complex::b_W);
-      expect_all("db_R", arrays.db_R, &Complex::b_R);
-      expect_all("dg_R", arrays.dg_R, &Complex::g_R);
+        EXPECT_NEAR(dR[i], derivative(&Wide::R, i), 1e-10) << "dR " << i;
+      expect_all("db_W", arrays.db_W, &Wide::b_W);
+      expect_all("db_R", arrays.db_R, &Wide::b_R);
+      expect_all("dg_R", arrays.dg_R, &Wide::g_R);
       if (!arrays.two_states) continue;
-      expect_all("dg_c", arrays.dg_c, &Complex::g_c);
-      expect_all("db_c", arrays.db_c, &Complex::b_c);
+      expect_all("dg_c", arrays.dg_c, &Wide::g_c);
+      expect_all("db_c", arrays.db_c, &Wide::b_c);
     }
 }
 #endif

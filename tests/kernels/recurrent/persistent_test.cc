@@ -38,26 +38,6 @@ constexpr Division kClusters[] = {
     {{1, 1, 1, false, false, true, true, 0}, 1, 1, 1, 99, 99, 2},
 };
 
-// The norm of the error over the norm of the reference.
-double norm_error(const std::vector<double>& got, const std::vector<double>& expected) {
-  double error = 0, norm = 1e-60;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    error += (got[i] - expected[i]) * (got[i] - expected[i]);
-    norm += expected[i] * expected[i];
-  }
-  return got.size() == expected.size() && error == error ? std::sqrt(error / norm) : INFINITY;
-}
-
-// What the norm of an error may be, and what one rounding of an operand makes of it.
-struct Limits {
-  double norm, rounding;
-};
-Limits limits(const Target& t) {
-  if (t.act == DType::bf16) return {1e-2, std::ldexp(1.0, -9)};
-  if (t.matmul == MatmulMode::tf32) return {1e-3, std::ldexp(1.0, -11)};
-  return {1e-5, std::ldexp(1.0, -20)};
-}
-
 class PersistentTest : public PersistentSuite {
  protected:
   // Close to the oracle, and no further from it than the alternating schedule: 1.5 times, or one
@@ -65,7 +45,7 @@ class PersistentTest : public PersistentSuite {
   void expect_as_good(Array<3>& got, Array<3>& alternating, const std::vector<double>& expected,
                       const char* what) {
     expect_close(got.read(), expected, tolerance(GetParam()), what);
-    const Limits limit = limits(GetParam());
+    const NormLimits limit = norm_limits(GetParam());
     const double error = norm_error(got.read(), expected);
     EXPECT_LE(error, limit.norm) << what;
     EXPECT_LE(error, std::max(1.5 * norm_error(alternating.read(), expected), limit.rounding))
@@ -86,9 +66,13 @@ class PersistentTest : public PersistentSuite {
   std::vector<std::vector<unsigned char>> bytes_of_run(PersistentArrays& arrays, Cell cell,
                                                        const Division& d) {
     run(arrays, cell, d);
+    recurrent_weight_gradients(exec(), arrays.weight_args(Accumulate::overwrite));
+    synchronize();
     std::vector<std::vector<unsigned char>> all;
     for (Array<3>* a : {&arrays.h, &arrays.c, &arrays.saved, &arrays.dWx, &arrays.dRh})
       all.push_back(a->bytes());
+    all.push_back(arrays.dR.bytes());
+    for (Array<1>* a : {&arrays.db_W, &arrays.db_R}) all.push_back(a->bytes());
     return all;
   }
 };
@@ -152,7 +136,7 @@ TEST_P(PersistentTest, KInPiecesGivesTheSame) {
       run(arrays, cell, d);
       for (const auto& [got, expected] :
            {std::pair{&arrays.h, &whole.h}, {&arrays.dWx, &whole.dWx}}) {
-        EXPECT_LE(norm_error(got->read(), expected->read()), limits(GetParam()).rounding);
+        EXPECT_LE(norm_error(got->read(), expected->read()), norm_limits(GetParam()).rounding);
         EXPECT_TRUE(got->padding_untouched());
       }
     }
@@ -211,7 +195,11 @@ TEST_P(PersistentTest, RunsAgainBitForBit) {
 // As the device's own timing has it, which the engine's orders only stand in for.
 TEST_P(PersistentTest, AHundredRunsAreBitEqual) {
   Division d = {{70, 20, 650, false, true, true, true, 0}, 3, 1, 1, 99};
-  for (const auto& [cell, cluster] : {std::pair{Cell::lstm, 1}, {Cell::gru, 2}, {Cell::lstm, 2}}) {
+  for (const auto& [cell, cluster] : {std::pair{Cell::lstm, 1},
+                                      {Cell::lstm, 2},
+                                      {Cell::gru, 2},
+                                      {Cell::tanh, 1},
+                                      {Cell::relu, 1}}) {
     d.cluster = cluster;
     SCOPED_TRACE(testing::Message() << info_of(cell).name << " cluster " << cluster);
     const oracle::Layer<double> layer = random_layer(cell, d.layer, GetParam());

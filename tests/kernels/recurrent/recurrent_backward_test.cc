@@ -1,45 +1,12 @@
 // recurrent_backward and recurrent_weight_gradients against the layer oracle, whose own gradients
 // are first checked by complex step through the whole layer.
-#if defined(UNROLL_WITH_CUDA)
-#include "kernels/recurrent/persistent_cuda.h"
-#endif
+#include "tests/kernels/recurrent/complex_step.h"
 #include "tests/kernels/recurrent/noise_case.h"
 
 namespace unroll::test {
 namespace {
 
-using Z = std::complex<double>;
-
-// The derivative of sum(dh . outputs) by one input, through time.
-double layer_derivative(const oracle::Layer<double>& a, const std::vector<double>& dh,
-                        std::vector<Z> oracle::Layer<Z>::*input, size_t at) {
-  constexpr double kStep = 1e-100;
-  const auto widen = [](const std::vector<double>& v) {
-    return std::vector<Z>(v.begin(), v.end());
-  };
-  oracle::Layer<Z> z{.cell = a.cell,
-                     .T_ = a.T_,
-                     .B = a.B,
-                     .H = a.H,
-                     .reverse = a.reverse,
-                     .lengths = a.lengths,
-                     .Wx = widen(a.Wx),
-                     .R = widen(a.R),
-                     .b_W = widen(a.b_W),
-                     .b_R = widen(a.b_R),
-                     .h = widen(a.h),
-                     .c = widen(a.c),
-                     .kept_h = a.kept_h,
-                     .kept_c = a.kept_c,
-                     .passed = a.passed,
-                     .resets = a.resets};
-  (z.*input)[at] += Z(0, kStep);
-  z.forward();
-  double sum = 0;
-  const size_t first = a.reverse ? 0 : size_t(a.B * a.H);
-  for (size_t i = 0; i < dh.size(); ++i) sum += dh[i] * z.h[first + i].imag();
-  return sum / kStep;
-}
+using Wide = oracle::Layer<Complex>;
 
 TEST(RecurrentOracle, GradientEqualsComplexStepThroughTime) {
   constexpr NoiseCase kCases[] = {
@@ -56,15 +23,16 @@ TEST(RecurrentOracle, GradientEqualsComplexStepThroughTime) {
       layer.forward();
       const auto dh = random_values(int64_t(c.T) * c.B * c.H, DType::f64, 9);
       const oracle::LayerGradient g = oracle::gradient(layer, dh);
+      const Wide wide = widened(layer);
       const auto expect_all = [&](const std::vector<double>& got,
-                                  std::vector<Z> oracle::Layer<Z>::*input) {
+                                  std::vector<Complex> Wide::*input) {
         for (size_t i = 0; i < got.size(); ++i)
-          EXPECT_NEAR(got[i], layer_derivative(layer, dh, input, i), 1e-12);
+          EXPECT_NEAR(got[i], layer_derivative(wide, dh, input, i), 1e-12);
       };
-      expect_all(g.dWx, &oracle::Layer<Z>::Wx);
-      expect_all(g.dR, &oracle::Layer<Z>::R);
-      expect_all(g.db_W, &oracle::Layer<Z>::b_W);
-      expect_all(g.db_R, &oracle::Layer<Z>::b_R);
+      expect_all(g.dWx, &Wide::Wx);
+      expect_all(g.dR, &Wide::R);
+      expect_all(g.db_W, &Wide::b_W);
+      expect_all(g.db_R, &Wide::b_R);
     }
 }
 
@@ -194,50 +162,6 @@ TEST_P(RecurrentBackwardTest, TwiceGivesTheSameBits) {
     EXPECT_EQ(arrays.h.bytes(), states_before) << "backward changed h";
   });
 }
-
-#if defined(UNROLL_WITH_CUDA) && !defined(UNROLL_GPU_ON_CPU)
-// The sizes of published models and their neighbours, which only a GPU computes quickly, each with
-// two of the cells: the oracle takes seconds. Over many steps rounding grows as the layer makes it
-// grow, whatever the schedule: there the alternating one is the measure.
-TEST_P(RecurrentBackwardTest, LargeSizesOnAGpu) {
-  if (GetParam().device != DeviceKind::cuda) return;
-  constexpr RecurrentCase kLarge[] = {
-      {2, 9, 1500, false, true, true, true, 0},  {3, 20, 1150, true, false, true, false, 0},
-      {3, 65, 650, false, true, true, true, 3},  {70, 8, 129, true, true, false, true, 0},
-      {513, 3, 33, false, false, true, true, 0}, {2, 64, 127, true, false, true, true, 1},
-      {70, 1, 128, false, true, true, true, 8},  {513, 9, 7, true, true, true, true, 0},
-  };
-  constexpr Cell kCells[][2] = {
-      {Cell::lstm, Cell::tanh}, {Cell::lstm, Cell::gru}, {Cell::gru, Cell::relu}};
-  for (size_t i = 0; i < std::size(kLarge); ++i)
-    for (const Cell cell : kCells[i % std::size(kCells)]) {
-      const RecurrentCase& c = kLarge[i];
-      oracle::Layer<double> layer = random_layer(cell, c, GetParam());
-      const auto dh = random_values(int64_t(c.T) * c.B * c.H, act(), 9);
-      layer.forward();
-      const oracle::LayerGradient expected = oracle::gradient(layer, dh);
-      double alternating = 0;
-      for (const Schedule schedule : schedules(GetParam())) {
-        // In f32 the largest matrices do not fit the chip; in bf16 all of them do.
-        if (schedule == Schedule::persistent) {
-          const auto why = cuda::persistent_obstacle(exec(), cell, act(), c.T, c.B, c.H);
-          if (act() == DType::f32 && c.H > 1000 && !why.empty()) continue;
-        }
-        RecurrentArrays arrays(backend(), layer, GetParam(), c.pad, schedule);
-        arrays.dh.fill(dh);
-        recurrent_forward(exec(), arrays.forward_args());
-        recurrent_backward(exec(), arrays.backward_args());
-        synchronize();
-        const double e = std::max(relative_error(arrays.h.read(), layer.h),
-                                  relative_error(arrays.dWx.read(), expected.dWx));
-        ASSERT_TRUE(std::isfinite(e));
-        if (schedule == Schedule::alternating) alternating = e;
-        EXPECT_LE(e, std::max(tolerance(GetParam()), 1.5 * alternating))
-            << info_of(cell).name << " " << name_of(schedule) << " " << c;
-      }
-    }
-}
-#endif
 
 UNROLL_ON_TARGETS(RecurrentBackwardTest);
 

@@ -2,10 +2,9 @@
 // steps that are skipped, slabs beyond 2^31 entries.
 #include "kernels/update/update.h"
 
-#include <sys/mman.h>
-
 #include "kernels/base/error.h"
 #include "tests/golden/torch_optim.h"
+#include "tests/harness/vast_memory.h"
 #include "tests/kernels/update/slab_case.h"
 
 namespace unroll::test {
@@ -171,53 +170,56 @@ TEST_P(UpdateTest, RefusesBadShapes) {
   update(backend().measuring(), {});
 }
 
-UNROLL_ON_TARGETS(UpdateTest);
-
 #if !defined(UNROLL_GPU_ON_CPU)
-// A slab of more than 2^31 entries, of which pieces at both ends are listed: the rest is no memory.
-TEST(UpdateOffsetsTest, ReachBeyondTwoToTheThirtyOne) {
-  constexpr int64_t n = (int64_t(1) << 31) + 3 * kPieceEntries;
-  const Backend backend(Device::cpu(1));
-  const auto slab = [] {
-    void* memory = mmap(nullptr, n * sizeof(float), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) throw Error("no address space for the test");
-    return static_cast<float*>(memory);
-  };
-  float *theta = slab(), *g = slab();
+// A slab of more than 2^31 entries, weights and their gradients both, of which pieces at both ends
+// are listed.
+TEST_P(UpdateTest, ReachesBeyondTwoToTheThirtyOne) {
+  if (acc() != DType::f32) return;
+  constexpr int64_t kEnd = (int64_t(1) << 31) + 3 * kPieceEntries, n = kEnd + kPieceEntries;
+  const VastMemory memory(backend(), n * sizeof(float));
+  const View1 slab = view_of(static_cast<float*>(memory.data()), n);
   std::vector<SlabPiece> pieces(2);
-  pieces[0].count = 100;
-  pieces[1].offset = pieces[1].gradient = uint64_t(n - kPieceEntries);
+  pieces[0].count = 104;
+  pieces[0].gradient = 104;
+  pieces[1].offset = uint64_t(kEnd - kPieceEntries);
+  pieces[1].gradient = uint64_t(kEnd);
   pieces[1].count = kPieceEntries;
-  g[99] = 3;
-  g[n - 1] = 4;
-  const Buffer table = ParamStore::to_device(backend, pieces);
-  Array<1> scales(backend, DType::f64, {kUpdateScales + 1}), counts(backend, DType::f64, {2}),
-      first(backend, DType::i32, {2}), clips(backend, DType::f64, {1}),
-      inputs(backend, DType::f64, {kUpdateInputs}), scratch(backend, DType::f64, {2});
+  for (const SlabPiece& p : pieces)
+    for (const uint64_t first : {p.offset, p.gradient})
+      backend().stream().fill_zero(slab.slice(int64_t(first), p.count).data,
+                                   p.count * sizeof(float));
+  const float g_first = 3, g_last = 4;
+  backend().stream().copy(slab.slice(2 * 104 - 1, 1).data, &g_first, sizeof(float));
+  backend().stream().copy(slab.slice(n - 1, 1).data, &g_last, sizeof(float));
+  const Buffer table = ParamStore::to_device(backend(), pieces);
+  Array<1> scales(backend(), DType::f64, {kUpdateScales + 1}), counts(backend(), DType::f64, {2}),
+      first(backend(), DType::i32, {2}), clips(backend(), DType::f64, {1}),
+      inputs(backend(), DType::f64, {kUpdateInputs}), scratch(backend(), DType::f64, {2});
   counts.fill(0.0);
   first.fill({0, 2});
   clips.fill(-1.0);
   inputs.fill({1, 2, 0});
-  clip(backend.exec(), {.scales = scales,
-                        .counts = counts,
-                        .g = view_of(g, n),
-                        .pieces = ParamStore::piece_table(table),
-                        .group_first = first,
-                        .clips = clips,
-                        .inputs = inputs,
-                        .scratch = {scratch.view.data, 2 * sizeof(double)}});
-  update(backend.exec(), {.theta = view_of(theta, n),
-                          .g = view_of(g, n),
-                          .pieces = ParamStore::piece_table(table),
-                          .scales = scales});
+  clip(exec(), {.scales = scales,
+                .counts = counts,
+                .g = slab,
+                .pieces = ParamStore::piece_table(table),
+                .group_first = first,
+                .clips = clips,
+                .inputs = inputs,
+                .scratch = {scratch.view.data, 2 * sizeof(double)}});
+  update(exec(),
+         {.theta = slab, .g = slab, .pieces = ParamStore::piece_table(table), .scales = scales});
+  float theta_first = 0, theta_last = 0;
+  backend().stream().copy(&theta_first, slab.slice(103, 1).data, sizeof(float));
+  backend().stream().copy(&theta_last, slab.slice(kEnd - 1, 1).data, sizeof(float));
+  synchronize();
   EXPECT_EQ(scales.read()[0], 25);
-  EXPECT_NEAR(theta[99], -1.2, 1e-6);
-  EXPECT_NEAR(theta[n - 1], -1.6, 1e-6);
-  munmap(theta, n * sizeof(float));
-  munmap(g, n * sizeof(float));
+  EXPECT_NEAR(theta_first, -1.2, 1e-6);
+  EXPECT_NEAR(theta_last, -1.6, 1e-6);
 }
 #endif
+
+UNROLL_ON_TARGETS(UpdateTest);
 
 }  // namespace
 }  // namespace unroll::test
