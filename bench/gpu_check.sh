@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# gpu_check.sh OUT_DIR [BUILD]: all that wants an NVIDIA GPU, the most valuable first, in under 10 minutes.
+# gpu_check.sh OUT_DIR [BUILD]: all that wants an NVIDIA GPU, the most valuable first, in 9 minutes.
 #
 # BUILD is what bench/gpu_prepare.sh packed elsewhere, or a build folder with UNROLL_CUDA, UNROLL_TESTS and
 # UNROLL_BENCH; without it everything is built here first. Each step has its own time limit and its own log in OUT_DIR,
 # which begins with the command; OUT_DIR/summary.txt has the machine and one line per step, and a step that fails does
-# not stop the next.
+# not stop the next. Comparisons write every figure to their log as it comes, and to a .jsonl beside it. At the end
+# OUT_DIR.tar.gz holds all of OUT_DIR but weights and texts.
 #
 #   UNROLL_PTB     folder with the Penn Treebank: training, and its speed beside PyTorch's
 #   CPU_TEST_PPL   test perplexity of zaremba-small on the CPU that the GPU's is compared with
 #   PYTHON         an interpreter with PyTorch, python3 if not set
-#   MINUTES        for all steps, 10 if not set
+#   MINUTES        for all steps, 9 if not set
 #   STEPS          a regular expression that picks steps by name
 #   QUICK=1        every step at small sizes, on the CPU where there is no GPU: a rehearsal
 set -uo pipefail
@@ -19,9 +20,16 @@ build=$(realpath -m "${2:-.}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 [[ $# -ge 2 ]] || build=$PWD/build/gpu
 python=${PYTHON:-python3}
-deadline=$((SECONDS + ${MINUTES:-10} * 60))
+deadline=$((SECONDS + ${MINUTES:-9} * 60))
 summary=$out/summary.txt
 : > "$summary"
+unpacked=
+
+finish() {
+  [[ -z $unpacked ]] || rm -rf "$unpacked"
+  tar -C "$(dirname "$out")" --exclude='*.safetensors*' --exclude='*.unroll-tokens' -czf "$out.tar.gz" "${out##*/}"
+}
+trap finish EXIT
 
 say() { echo "$*" | tee -a "$summary"; }
 
@@ -52,7 +60,8 @@ build_all() {
 
 # What gpu_prepare.sh packed, and beside it this machine's BLAS: of a toolkit, or of Python's packages.
 unpack() {
-  mkdir "$2" && tar -C "$2" -xJf "$1" || return
+  # Not every machine has xz; Python unpacks without it.
+  mkdir "$2" && { tar -C "$2" -xJf "$1" || "$python" -m tarfile -e "$1" "$2"; } || return
   local name found
   for name in libcublas.so.13 libcublasLt.so.13; do
     found=$(find -L /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib \
@@ -70,7 +79,7 @@ cuda_tests() {
   find "$build/tests" -type f -perm -u+x ! -name 'gpu_*' ! -name '*.*' 2> /dev/null | sort |
     sed '/recurrent/!s/^/1 /; /recurrent/s/^/0 /' | sort -s -k 1,1 | cut -d ' ' -f 2- | while read -r program; do
     tests=$("$program" --gtest_list_tests 2> /dev/null)
-    if [[ $tests =~ [Cc]uda|CUDA|Fragments ]]; then echo "$program"; fi
+    if [[ $tests =~ [Cc]uda|CUDA|Fragments|Captured ]]; then echo "$program"; fi
   done
 }
 
@@ -129,7 +138,6 @@ if [[ $# -lt 2 ]]; then
   LAST_LINE='error|FAILED|\[[0-9]+/' step build 420 bash -c build_all || exit 1
 elif [[ -f $build ]]; then
   packed=$build unpacked=$(mktemp -d)
-  trap 'rm -rf "$unpacked"' EXIT
   build=$unpacked/unroll
   STEPS='' step unpack 60 bash -c "unpack '$packed' '$build'" || exit 1
   say "packed sources $(cat "$build/sources")"
@@ -141,61 +149,80 @@ bench=$build/bench/unroll_bench
 beside() {
   local name=$1 limit=$2 script=$3
   shift 3
+  rm -f "$out/$name.jsonl"
   step "$name" "$limit" "$python" -u "bench/models/$script.py" --unroll "$unroll" --python "$python" \
-    --device "$device" ${QUICK:+--quick} "$@"
+    --device "$device" --json "$out/$name.jsonl" ${QUICK:+--quick} "$@"
+}
+tokens() {
+  [[ -n ${UNROLL_PTB:-} ]] || return 0
+  beside "$1" "$2" tokens_per_second --data "$UNROLL_PTB" --rounds 1 --recipe "${@:3}"
+}
+# The recipe in a precision, what it used and how near it is to the CPU's perplexity.
+train_step() {
+  LAST_LINE='^test ppl|unroll:' step "zaremba-small-$1" "$2" bash -c "train $1"
+  grep -hE '^memory|^peak memory|words/s;' "$out/zaremba-small-$1.log" 2> /dev/null | tail -n 3 | tee -a "$summary"
+  if [[ -n ${CPU_TEST_PPL:-} && -f $out/zaremba-small-$1/test.json ]]; then
+    step "same-as-cpu-$1" 10 bash -c "within_1_percent $1 $(test_ppl "$1")"
+  fi
 }
 # What only a GPU has.
-precision() { [[ $device == cuda ]] && echo "$1" || echo fp32; }
-variant() { [[ $device == cuda ]] && echo "$1" || echo eager; }
+if [[ $device == cuda ]]; then
+  best=bf16 narrow=(fp16 bf16) every=(fp16 bf16 tf32 fp32) variant=graphed
+else
+  best=fp32 narrow=(fp32) every=(fp32) variant=eager
+fi
+# Graphs of chunks of random length are captured as they come: most of them before the clock starts.
+awd=(awd-lstm --warmup 200 --intervals 2)
+zaremba=(zaremba-small zaremba-medium --warmup 50)
 
 # --- is it right ------------------------------------------------------------------------------------
 
-step selftest 60 "$unroll" selftest
+step selftest 20 "$unroll" selftest
 if [[ $device == cuda ]]; then
   # All at once, where the GPU serves several processes; a wait between blocks that has no end is given up.
-  at_once=1
+  at_once=1 tests_end=$((SECONDS + 140))
   [[ $(gpu compute_mode) != Default ]] || at_once=$(nproc)
-  export UNROLL_PERSISTENT_TIMEOUT=20000000
+  export UNROLL_PERSISTENT_TIMEOUT=20000000 OMP_WAIT_POLICY=passive
   programs=$(cuda_tests)
   [[ -n $programs ]] || say "$(printf '%-28s FAILED: no program in %s starts and lists some' tests "$build/tests")"
   for program in $programs; do
     name=$(basename "$program") shards=1
-    [[ $name != kernels_recurrent ]] || shards=4
+    [[ $name != kernels_recurrent ]] || shards=8
     for ((shard = 0; shard < shards; ++shard)); do
       while (($(jobs -rp | wc -l) >= at_once)); do wait -n; done
-      LAST_LINE='FAILED|PASSED|tests? ran' step "test-$name$( ((shards == 1)) || echo "-$shard")" 120 \
-        env UNROLL_POISON=1 GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard "$program" --gtest_brief=1 &
+      LAST_LINE='FAILED|PASSED|tests? ran' step "test-$name$( ((shards == 1)) || echo "-$shard")" \
+        $((tests_end - SECONDS)) env UNROLL_POISON=1 GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard \
+        "$program" --gtest_brief=1 &
     done
   done
   wait
-  unset UNROLL_PERSISTENT_TIMEOUT
-  step record-fragments 30 env UNROLL_RECORD_FRAGMENTS="$out/fragments.txt" "$build/tests/gpu_on_cpu/device/fragments"
+  # Unset for what is timed: a wait that can be given up takes longer, and training would wait for each pass.
+  unset UNROLL_PERSISTENT_TIMEOUT OMP_WAIT_POLICY
+  step record-fragments 10 env UNROLL_RECORD_FRAGMENTS="$out/fragments.txt" "$build/tests/gpu_on_cpu/device/fragments"
+fi
+
+if [[ -n ${UNROLL_PTB:-} ]]; then
+  train_step "$best" 75
+else
+  say "training: UNROLL_PTB is not set"
 fi
 
 # --- how fast: first what binds, then the figures that matter most ------------------------------------
 
-beside recurrent-lstm 180 recurrent --cells lstm --precisions bf16 --parts constants layers
-beside softmax 100 softmax --precision "$(precision bf16)" --rounds 1
-beside update 60 update --precision "$(precision bf16)" --rounds 1 --rules sgd asgd adam
+# The limits up to tokens-awd make up the time there is.
+beside recurrent-lstm 110 recurrent --cells lstm --precisions bf16 --parts layers --repeats 3
+beside softmax 70 softmax --precision "$best" --rounds 1
+beside update 60 update --precision "$best" --rounds 1 --rules sgd asgd adam
+tokens tokens-awd 70 "${awd[@]}" --precision "$best" --variant $variant --peer-precisions "${narrow[@]}"
 if [[ -n ${UNROLL_PTB:-} ]]; then
-  for p in $([[ $device == cuda ]] && echo bf16 fp32 || echo fp32); do
-    LAST_LINE='^test ppl|unroll:' step "zaremba-small-$p" 90 bash -c "train $p"
-    grep -hE '^memory|^peak memory|words/s;' "$out/zaremba-small-$p.log" 2> /dev/null | tail -n 3 | tee -a "$summary"
-    if [[ -n ${CPU_TEST_PPL:-} && -f $out/zaremba-small-$p/test.json ]]; then
-      step "same-as-cpu-$p" 10 bash -c "within_1_percent $p $(test_ppl "$p")"
-    fi
-  done
-  beside tokens-awd 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
-    --precision "$(precision bf16)" --variant "$(variant graphed)"
   size=(--max-steps 103)
   [[ -z ${QUICK:-} ]] || size=(--max-steps 6 --emb 40 --hidden 60 --hidden-last 40)
   rm -rf "$out/profile-awd"
-  LAST_LINE='one after another' step profile-awd 60 "$unroll" train --recipe awd-lstm --data "$UNROLL_PTB" \
-    --out "$out/profile-awd" --device "$device" --precision "$(precision bf16)" --profile \
-    "${size[@]}"
-else
-  say "training: UNROLL_PTB is not set"
+  LAST_LINE='one after another' step profile-awd 40 "$unroll" train --recipe awd-lstm --data "$UNROLL_PTB" \
+    --out "$out/profile-awd" --device "$device" --precision "$best" --profile "${size[@]}"
+  if [[ $device == cuda ]]; then train_step fp32 75; fi
 fi
+[[ $device == cpu ]] || beside recurrent-constants 40 recurrent --parts constants
 
 # --- tools, where there are any ----------------------------------------------------------------------
 
@@ -208,36 +235,32 @@ else
   say "compute-sanitizer: not run"
 fi
 if [[ $device == cuda ]] && command -v ncu > /dev/null; then
-  # The clocks stay as they are.
-  step ncu 45 ncu --clock-control none --set basic --launch-count 12 -o "$out/persistent" "$bench" --device cuda \
-    --precision bf16 --benchmark_filter='recurrent_(forward|backward)/lstm/persistent/T70/B20/H1150' \
-    --benchmark_min_time=0.001
+  for pass in forward backward; do
+    # The clocks stay as they are.
+    step "ncu-$pass" 40 ncu --clock-control none --set detailed --kernel-name regex:persistent_ --launch-count 2 \
+      "$bench" --device cuda --precision bf16 --benchmark_min_time=0.001 \
+      --benchmark_filter="^recurrent_$pass/lstm/persistent/T70/B20/H1150/"
+  done
 else
   say "ncu: not run"
 fi
 
 # --- the rest of the tables --------------------------------------------------------------------------
 
-beside recurrent-stacks 60 recurrent --parts stacks --cells lstm --precisions bf16
-beside recurrent-gru-tanh 120 recurrent --cells gru tanh --precisions bf16 --parts layers
+beside recurrent-stacks 60 recurrent --parts stacks --cells lstm --precisions bf16 --repeats 3
+tokens tokens-zaremba 60 "${zaremba[@]}" --precision "$best" --variant $variant --peer-precisions "${narrow[@]}"
 if [[ -n ${UNROLL_PTB:-} ]]; then
-  beside tokens-zaremba 60 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50 \
-    --precision "$(precision bf16)" --variant "$(variant graphed)"
-  beside tokens-awd-tf32 90 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
-    --precision "$(precision tf32)" --variant eager
+  beside compare-precisions 120 compare_precisions --data "$UNROLL_PTB"
 fi
-beside softmax-compiled 90 softmax --precision "$(precision bf16)" --rounds 1 --compile
-beside update-all 60 update --precision "$(precision bf16)" --rounds 1
-beside recurrent-f32 120 recurrent --cells lstm --precisions tf32 fp32 --parts layers
-if [[ -n ${UNROLL_PTB:-} ]]; then
-  beside tokens-awd-best 120 tokens_per_second --data "$UNROLL_PTB" --recipe awd-lstm --rounds 1 --warmup 50 \
-    --precision "$(precision bf16)"
-  beside tokens-zaremba-best 120 tokens_per_second --data "$UNROLL_PTB" --rounds 1 --warmup 50 \
-    --precision "$(precision bf16)"
-fi
+beside recurrent-gru-tanh 120 recurrent --cells gru tanh --precisions bf16 --parts layers --repeats 3
+beside softmax-compiled 90 softmax --precision "$best" --rounds 1 --compile
+beside update-all 90 update --precision "$best" --rounds 1
+beside recurrent-f32 150 recurrent --cells lstm --precisions tf32 fp32 --parts layers --repeats 3
+tokens tokens-awd-best 240 "${awd[@]}" --precision "$best" --peer-precisions "${every[@]}"
+tokens tokens-zaremba-best 240 "${zaremba[@]}" --precision "$best" --peer-precisions "${every[@]}"
 for p in $([[ $device == cuda ]] && echo bf16 fp32 tf32 || echo fp32); do
   step "bench-$p" 60 "$bench" --device "$device" --precision "$p" --benchmark_min_time=0.02 \
-    --benchmark_filter='-^(recurrent|softmax|update)' ${QUICK:+--quick}
+    --benchmark_filter='-^(recurrent|softmax|update)' --benchmark_out="$out/bench-$p.json" ${QUICK:+--quick}
 done
 say "$(date -u '+%Y-%m-%d %H:%M') UTC, after $SECONDS s"
 ! grep -q FAILED "$summary"

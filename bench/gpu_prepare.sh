@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # gpu_prepare.sh FILE.tar.xz [BUILD_DIR]: builds for a machine that has a GPU but perhaps no compiler, and packs all
-# that bench/gpu_check.sh needs beside this repository: the program, the benchmarks, the test programs of the kernels,
-# and the shared libraries that they use. NVIDIA's BLAS and the driver are taken from that machine.
+# that bench/gpu_check.sh needs beside this repository: the program, the benchmarks, the test programs of kernels and
+# models, and the shared libraries that they use. NVIDIA's BLAS and the driver are taken from that machine.
 #
 # ARCH is the compute capability, 90a if not set. With BUILT=1 what BUILD_DIR holds is packed as it is. Prints the
 # sizes of what went in, and of the file.
@@ -10,7 +10,7 @@ file=$(realpath -m "${1:?usage: gpu_prepare.sh FILE.tar.xz [BUILD_DIR]}")
 build=$(realpath -m "${2:-$(dirname "${BASH_SOURCE[0]}")/../build/gpu}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-programs=(models/unroll bench/unroll_bench tests/gpu_on_cpu/device/fragments)
+programs=(models/unroll bench/unroll_bench tests/gpu_on_cpu/device/{fragments,models_on_gpu})
 read -ra families < <(sed -n 's/^set(families \(.*\))$/\1/p' tests/kernels/CMakeLists.txt)
 programs+=("${families[@]/#/tests/kernels/kernels_}")
 if [[ ${BUILT:-} != 1 ]]; then

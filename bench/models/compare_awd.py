@@ -28,16 +28,11 @@ import subprocess
 import sys
 import tempfile
 
-PEER = pathlib.Path(__file__).resolve().parents[1] / "peers" / "torch_awd.py"
+import beside
+
+PEER = beside.PEERS / "torch_awd.py"
 RECIPE = "awd-lstm"
 SHARED = ("initial", "lengths", "masks")
-
-
-def text_of(folder, kind):
-    found = [path for path in sorted(pathlib.Path(folder).iterdir()) if kind in path.name]
-    if len(found) != 1:
-        sys.exit(f"compare_awd: {folder} has to hold one file *{kind}*; found {len(found)}")
-    return found[0]
 
 
 def write_start(source, target, tokens):
@@ -66,8 +61,7 @@ def run_unroll(args, train, valid, seed, folder):
          "--emb", emb, "--hidden", hidden, "--hidden-last", last, "--epochs", args.epochs, "--finetune-epochs", 0,
          "--seed", seed, "--device", "cpu", "--threads", args.threads, "--precision", args.precision, "--quiet",
          *args.rate, *initial])
-    log = [json.loads(line) for line in (folder / f"run{seed}" / "log.jsonl").read_text().splitlines()]
-    return next(line["valid_ppl"] for line in log if line["kind"] == "end")
+    return next(line["valid_ppl"] for line in beside.log_of(folder / f"run{seed}") if line["kind"] == "end")
 
 
 def run_peer(args, train, valid, seed, folder):
@@ -101,8 +95,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         train, valid = folder / "train.txt", folder / "valid.txt"
-        tokens = write_start(text_of(args.data, "train"), train, args.tokens)
-        valid_tokens = write_start(text_of(args.data, "valid"), valid, args.valid_tokens or float("inf"))
+        tokens = write_start(beside.text_of(args.data, "train"), train, args.tokens)
+        valid_tokens = write_start(beside.text_of(args.data, "valid"), valid, args.valid_tokens or float("inf"))
         print(f"{RECIPE} of widths {args.widths}: {tokens} tokens, {args.epochs} epochs, validation on {valid_tokens}")
         print(f"{'seed':>6} {'unroll':>10} {'PyTorch':>10}", flush=True)
         ours, theirs = [], []

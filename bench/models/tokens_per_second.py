@@ -1,32 +1,31 @@
 #!/usr/bin/env python3
 """Training speed of unroll beside PyTorch's nn.LSTM on the same job, in turn.
 
-  ./dev bench tokens_per_second --data DIR [--recipe zaremba-small ...] [--variant best] [--python PYTHON] [--quick]
+  ./dev bench tokens_per_second --data DIR [--recipe zaremba-small ...] [--variant best] [--precision bf16]
+                                [--peer-precisions fp16 bf16 ..] [--python PYTHON] [--json FILE] [--quick]
 
 DIR holds a text of the name *train*, e.g. the Penn Treebank. Each round runs unroll and then the peer
 (bench/peers/torch_lm.py, or torch_awd.py for the recipes awd-lstm.., with the interpreter --python, else $PYTHON,
-else python3 of the PATH); after all rounds the medians and the median ratio of the rounds are printed. Both run the
-same number of steps on the same number of threads; start, reading of the text, warm-up steps, evaluation and saving
-lie outside the timed part. --variant is the peer's: eager, graphed, compiled, or the best of them, which on a CPU is
-eager. Without PyTorch only unroll is measured. --quick: a few steps, one round.
+else python3 of the PATH); after all rounds the medians and the median ratio of the rounds are printed, and the time
+that unroll takes for an epoch of that text at its median. Both run the same number of steps on the same number of
+threads; start, reading of the text, warm-up steps, evaluation and saving lie outside the timed part. --precision is
+unroll's: bf16 where a GPU answers, else fp32. The peer counts with the fastest of its variants and precisions: eager,
+compiled and graphed, in fp16, bf16, TF32 and fp32; on a CPU eager in fp32. Each is printed to standard error. Without
+PyTorch only unroll is measured. --quick: a few steps, one round, and of the AWD-LSTM an eighth of its width.
 """
 import argparse
-import json
 import os
 import pathlib
 import statistics
 import subprocess
-import sys
 import tempfile
 
-PEERS = pathlib.Path(__file__).resolve().parents[1] / "peers"
+import beside
 
 
-def training_text(folder):
-    found = [path for path in sorted(pathlib.Path(folder).iterdir()) if "train" in path.name]
-    if len(found) != 1:
-        sys.exit(f"tokens_per_second: {folder} has to hold one file *train*; found {len(found)}")
-    return found[0]
+def small(args, recipe):
+    """Whether layers have an eighth of their width."""
+    return args.quick and recipe in ("awd-lstm", "awd-lstm-wikitext2")
 
 
 def run_unroll(args, recipe, text, valid, run):
@@ -34,77 +33,80 @@ def run_unroll(args, recipe, text, valid, run):
     command = [args.unroll, "train", "--recipe", recipe, "--train", text, "--valid", valid, "--out", run, "--quiet",
                "--device", args.device, "--precision", args.precision, "--threads", args.threads,
                "--log-every", args.warmup, "--max-steps", args.warmup * (args.intervals + 1), "--save-every", "1000h"]
-    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-    log = [json.loads(line) for line in (pathlib.Path(run) / "log.jsonl").read_text().splitlines()]
-    speeds = [entry["words_per_second"] for entry in log if entry["kind"] == "train"][1:]
+    command += ["--emb", 50, "--hidden", 143, "--hidden-last", 50] * small(args, recipe)
+    if subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL).returncode:
+        return None
+    speeds = [entry["words_per_second"] for entry in beside.log_of(run) if entry["kind"] == "train"][1:]
     assert len(speeds) == args.intervals, "the log has one line per interval"
     return statistics.harmonic_mean(speeds)  # of intervals of equally many words
 
 
 def run_peer(args, recipe, text):
-    peer = PEERS / ("torch_awd.py" if recipe.startswith("awd-") else "torch_lm.py")
-    command = [args.python, peer, "--recipe", recipe, "--text", text, "--device", args.device,
-               "--precision", args.precision, "--threads", args.threads, "--warmup", args.warmup,
-               "--steps", args.warmup * args.intervals, "--variant", args.variant]
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        print("tokens_per_second: the peer did not run to its end", file=sys.stderr)
-        return None
-    best = json.loads(done.stdout)
-    if len(best.get("all", [])) > 1:
-        print(", ".join("PyTorch {variant} {words_per_second:.0f}".format(**one) for one in best["all"]),
-              file=sys.stderr)
-    return best["words_per_second"]
+    """What the peer says of its fastest variant."""
+    found = beside.run_peer(args, "awd" if recipe.startswith("awd-") else "lm", "--recipe", recipe, "--text", text,
+                            "--precision", *args.peer_precisions, "--warmup", args.warmup,
+                            "--steps", args.warmup * args.intervals, "--variant", args.variant,
+                            *["--scale", 8] * small(args, recipe))
+    return found[0] if found else None
 
 
 def compare(args, recipe, text, folder, with_peer):
     valid = folder / "valid.txt"
     with open(text, encoding="utf-8") as lines:
         valid.write_text("".join(line for line, _ in zip(lines, range(100))))
+    with open(text, encoding="utf-8") as lines:
+        words = sum(len(line.split()) + 1 for line in lines)
     ours, theirs = [], []
     for turn in range(args.rounds):
-        ours.append(run_unroll(args, recipe, text, valid, folder / f"{recipe}-{turn}"))
-        print(f"{recipe} round {turn + 1}: unroll {ours[-1]:.0f} words/s", file=sys.stderr, flush=True)
-        if with_peer and (speed := run_peer(args, recipe, text)):
-            theirs.append((ours[-1], speed))
-            print(f"{recipe} round {turn + 1}: PyTorch {speed:.0f} words/s", file=sys.stderr, flush=True)
-    row = f"{recipe:<16} {statistics.median(ours):>12.0f}"
+        speed = run_unroll(args, recipe, text, valid, folder / f"{recipe}-{turn}")
+        if not speed:
+            beside.Runs.failed = True
+            break
+        ours.append(speed)
+        beside.keep(args, {"recipe": recipe, "precision": args.precision, "words_per_second": speed})
+        beside.say(f"{recipe} round {turn + 1}: unroll {speed:.0f} words/s")
+        if with_peer and (peer := run_peer(args, recipe, text)):
+            theirs.append((speed, peer))
+    if not ours:
+        return
+    row = f"{recipe:<16} {statistics.median(ours):>12.0f} {words / statistics.median(ours):>8.1f}"
     if theirs:
-        ratio = statistics.median(a / b for a, b in theirs)
-        row += f" {statistics.median(b for _, b in theirs):>12.0f} {ratio:>8.2f}x"
+        ratio = statistics.median(speed / peer["words_per_second"] for speed, peer in theirs)
+        ways = dict.fromkeys("{variant} {precision}".format(**peer) for _, peer in theirs)
+        row += (f" {statistics.median(peer['words_per_second'] for _, peer in theirs):>12.0f} {ratio:>8.2f}x  "
+                + ", ".join(ways))
     print(row, flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--unroll", default="build/models/unroll", help="the program")
-    parser.add_argument("--python", default=os.environ.get("PYTHON", "python3"), help="an interpreter with PyTorch")
+    beside.add_options(parser)
     parser.add_argument("--data", required=True)
     parser.add_argument("--recipe", nargs="+", default=["zaremba-small", "zaremba-medium"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="fp32")
+    beside.add_precision(parser, "tf32")
+    parser.add_argument("--peer-precisions", nargs="+", choices=("fp16", "bf16", "tf32", "fp32"))
     parser.add_argument("--variant", choices=("eager", "graphed", "compiled", "best"), default="best")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=20, help="steps before the timed ones, and per interval")
     parser.add_argument("--intervals", type=int, default=4, help="timed intervals of that many steps")
-    parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    beside.settle(args)
+    args.peer_precisions = args.peer_precisions or (
+        ["fp32"] if args.device == "cpu" else ["fp16", "bf16", "tf32", "fp32"])
     if args.quick:
         args.rounds, args.warmup, args.intervals, args.recipe = 1, 2, 2, args.recipe[:1]
-    text = training_text(args.data)
+    text = beside.text_of(args.data, "train")
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = "300000"  # its default, so that both wait alike whatever the load
-    with_peer = subprocess.run([args.python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
-    if not with_peer:
-        print(f"{args.python} has no PyTorch: unroll alone; name an interpreter that has with --python",
-              file=sys.stderr)
-    print(f"training, words/s: {args.device}, {args.precision}, {args.threads} threads, "
-          f"{args.warmup * args.intervals} steps, median of {args.rounds} rounds in turn")
-    print(f"{'recipe':<16} {'unroll':>12}" + (f" {'PyTorch':>12} {'ratio':>9}" if with_peer else ""))
+    with_peer = beside.has_torch(args)
+    print(f"training, words/s: {args.device}, unroll in {args.precision}, PyTorch the fastest of "
+          f"{', '.join(args.peer_precisions)}, {args.threads} threads, {args.warmup * args.intervals} steps, median of "
+          f"{args.rounds} rounds in turn")
+    print(f"{'recipe':<16} {'unroll':>12} {'s/epoch':>8}" + (f" {'PyTorch':>12} {'ratio':>9}" if with_peer else ""))
     with tempfile.TemporaryDirectory() as folder:
         for recipe in args.recipe:
             compare(args, recipe, text, pathlib.Path(folder), with_peer)
+    beside.end()
 
 
 if __name__ == "__main__":

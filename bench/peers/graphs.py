@@ -2,6 +2,11 @@
 import torch
 
 
+def own_generator(device):
+    """For inputs: PyTorch's own generator cannot be drawn from after a capture that failed."""
+    return torch.Generator(device).manual_seed(1)
+
+
 def captured(step):
     """`step` as a replay of its CUDA graph; warmed up beside the current stream, as PyTorch asks for."""
     side = torch.cuda.Stream()

@@ -3,7 +3,7 @@
 with --epochs the validation perplexity that it comes to.
 
   torch_awd.py --recipe awd-lstm --text FILE [--threads 2] [--device cpu] [--steps 60] [--warmup 20]
-               [--precision fp32] [--variant best] [--scale 1]
+               [--precision fp32 ..] [--variant best] [--scale 1]
   torch_awd.py --recipe awd-lstm --text FILE --valid FILE --epochs 2 [--seed 1] [--widths 200,575,200]
                [--as-unroll lengths masks] [--initial FILE.safetensors] ..
 
@@ -11,8 +11,9 @@ The models of Merity, Keskar & Socher 2018 and Yang et al. 2018 from their equat
 masked recurrent matrix written into its flattened buffer, locked and embedding dropout, activation penalties,
 random chunk lengths with the learning rate scaled by them, one fused SGD, clipping without a read by the host.
 On a GPU --variant is eager, graphed (a CUDA graph per length, all captured before the clock starts), compiled
-(torch.compile of the forward pass) or best: all three in turn, the fastest counts. --scale divides all widths,
-for a quick look. Prints one JSON object. Words are counted as unroll counts them.
+(torch.compile of the forward pass) or best: all three in turn, the fastest counts, as it does of several
+precisions. --scale divides all widths, for a quick look. Prints one JSON object. Words are counted as unroll counts
+them.
 
 With --epochs chunks, states and validation are unroll's: an epoch starts from zero states and ends where fewer
 than two rows are left; the epoch that is best on ten lanes of the validation text is scored on all of it, as one
@@ -42,8 +43,6 @@ RECIPES = {
 }
 CHUNK, CLIP, DECAY, AR, TAR, EVAL_LANES = 70, 0.25, 1.2e-6, 2.0, 1.0, 10
 P_WORDS, P_OUTPUT, P_WEIGHTS, P_LATENT = 0.1, 0.4, 0.5, 0.29
-LOSS_SCALE = 1024.0  # of fp16
-TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Masks:
@@ -144,9 +143,9 @@ class Model(nn.Module):
 
 
 class Trainer:
-    def __init__(self, args, recipe, vocabulary, graphed, compiled, masks=None):
-        self.args, self.recipe, self.masks = args, recipe, masks or Masks()
-        self.type = torch.float64 if args.precision == "fp64" else torch.float32
+    def __init__(self, args, recipe, vocabulary, precision, graphed=False, compiled=False, masks=None):
+        self.args, self.recipe, self.masks, self.precision = args, recipe, masks or Masks(), precision
+        self.type = torch.float64 if precision == "fp64" else torch.float32
         self.model = Model(vocabulary, recipe, self.masks).to(args.device, self.type)
         self.forward = torch.compile(self.model, dynamic=True) if compiled else self.model
         on_gpu = args.device != "cpu"
@@ -161,11 +160,11 @@ class Trainer:
     def work(self, words, targets):
         """Everything but the learning rate, which is set before it."""
         self.model.drop_weights()
-        precision = self.args.precision
-        with torch.autocast(torch.device(self.args.device).type, TYPES.get(precision, torch.bfloat16),
-                            enabled=precision in TYPES):
+        with torch.autocast(torch.device(self.args.device).type,
+                            variants.AUTOCAST.get(self.precision, torch.bfloat16),
+                            enabled=self.precision in variants.AUTOCAST):
             loss, penalty, *carried = self.forward(words, targets, *self.state)
-        scale = LOSS_SCALE if precision == "fp16" else 1.0
+        scale = variants.LOSS_SCALE.get(self.precision, 1.0)
         ((loss + penalty) * scale).backward()
         self.model.gather_gradients()
         trained = self.model.trained()
@@ -239,7 +238,7 @@ def train(args, recipe, lanes, valid, vocabulary, eos):
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
     masks = Masks(args.seed if "masks" in args.as_unroll else None)
-    trainer = Trainer(args, recipe, vocabulary, False, False, masks)
+    trainer = Trainer(args, recipe, vocabulary, args.precision[0], masks=masks)
     if args.initial:
         write_weights(trainer.model, args.initial)
     found, best = [], None
@@ -261,9 +260,9 @@ def train(args, recipe, lanes, valid, vocabulary, eos):
     return {"valid_ppl": perplexity(trainer.model, valid, eos), "epochs": found}
 
 
-def measure(args, recipe, lanes, vocabulary, lengths, variant):
+def measure(args, recipe, lanes, vocabulary, lengths, variant, precision):
     torch.manual_seed(1)
-    trainer = Trainer(args, recipe, vocabulary, variant == "graphed", variant == "compiled")
+    trainer = Trainer(args, recipe, vocabulary, precision, variant == "graphed", variant == "compiled")
     if variant == "graphed":
         for T in sorted(set(lengths)):
             trainer.step(lanes[:T], lanes[1:T + 1])
@@ -277,8 +276,7 @@ def main():
     parser.add_argument("--text", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("fp64", "fp32", "tf32", "bf16", "fp16"), default="fp32")
-    variants.add_option(parser)
+    variants.add_options(parser, "fp64")
     parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
     parser.add_argument("--warmup", type=int, default=20, help="steps before those")
     parser.add_argument("--scale", type=int, default=1)
@@ -292,8 +290,6 @@ def main():
     parser.add_argument("--initial", help="with --epochs: file for the initial weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    tf32 = args.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     recipe = dict(RECIPES[args.recipe])
     for width in ("emb", "hidden", "last"):
         recipe[width] //= args.scale
@@ -314,7 +310,7 @@ def main():
         return print(json.dumps(train(args, recipe, lanes, valid, vocabulary, ids["<eos>"])))
     random = torch.Generator().manual_seed(1)
     lengths = [min(chunk_length(random), len(lanes) - 1) for _ in range(args.warmup + args.steps)]
-    best = variants.best_of(args, lambda variant: measure(args, recipe, lanes, vocabulary, lengths, variant))
+    best = variants.best_of(args, lambda *how: measure(args, recipe, lanes, vocabulary, lengths, *how))
     print(json.dumps({**best, "vocabulary": vocabulary, "torch": torch.__version__}))
 
 

@@ -2,13 +2,14 @@
 """Training speed of PyTorch on the job of the recipes zaremba-small and zaremba-medium.
 
   torch_lm.py --recipe zaremba-small --text FILE [--threads 2] [--device cpu] [--steps 60] [--warmup 20]
-              [--precision fp32] [--variant best]
+              [--precision fp32 ..] [--variant best]
 
 nn.Embedding, nn.LSTM, nn.Linear and cross entropy; the batch, chunk, dropout, clipping, learning rate and loss
 (summed over time, averaged over the batch) of the recipe; the carried state is detached between chunks. --variant
 is eager, graphed (the whole step as one CUDA graph; a GPU only), compiled (torch.compile of the forward pass) or
-best: on a GPU all three in turn, the fastest counts; on a CPU eager. Prints one JSON object. Words are counted as
-unroll counts them: every token trained on, <eos> included.
+best: on a GPU all three in turn, the fastest counts; on a CPU eager. So do several precisions; fp16 with its loss
+scaled by a constant. Prints one JSON object. Words are counted as unroll counts them: every token trained on, <eos>
+included.
 """
 import argparse
 import collections
@@ -49,7 +50,7 @@ def read_text(path):
     return torch.tensor([ids[word] for word in words]), ids
 
 
-def measure(args, lanes, vocabulary, variant):
+def measure(args, lanes, vocabulary, variant, precision):
     width, dropout, clip, batch, chunk, scale = RECIPES[args.recipe]
     torch.manual_seed(1)
     model = Model(vocabulary, width, dropout, scale).to(args.device)
@@ -58,12 +59,16 @@ def measure(args, lanes, vocabulary, variant):
     words, targets = lanes[:chunk].clone(), lanes[1:chunk + 1].clone()
     state = [torch.zeros(2, batch, width, device=args.device) for _ in range(2)]
     mean = torch.zeros((), device=args.device)
+    scale_of_loss = variants.LOSS_SCALE.get(precision, 1.0)
 
     def work():
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.precision == "bf16"):
+        with torch.autocast(torch.device(args.device).type, variants.AUTOCAST.get(precision, torch.bfloat16),
+                            enabled=precision in variants.AUTOCAST):
             scores, *carried = forward(words, *state)
         loss = nn.functional.cross_entropy(scores.float(), targets.reshape(-1), reduction="sum") / batch
-        loss.backward()
+        (loss * scale_of_loss).backward()
+        if scale_of_loss != 1.0:
+            torch._foreach_mul_([p.grad for p in model.parameters()], 1 / scale_of_loss)
         nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -88,19 +93,16 @@ def main():
     parser.add_argument("--text", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--steps", type=int, default=60, help="steps that are timed")
     parser.add_argument("--warmup", type=int, default=20, help="steps before those")
-    variants.add_option(parser)
+    variants.add_options(parser)
     args = parser.parse_args()
     batch = RECIPES[args.recipe][3]
     torch.set_num_threads(args.threads)
-    tf32 = args.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
     stream, ids = read_text(args.text)
     lanes = stream[:len(stream) // batch * batch].view(batch, -1).t().contiguous().to(args.device)
-    best = variants.best_of(args, lambda variant: measure(args, lanes, len(ids), variant))
+    best = variants.best_of(args, lambda *how: measure(args, lanes, len(ids), *how))
     print(json.dumps({**best, "vocabulary": len(ids), "torch": torch.__version__}))
 
 

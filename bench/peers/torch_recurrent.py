@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Forward and backward of recurrent layers in PyTorch (cuDNN on a GPU), by shape and variant.
 
-  torch_recurrent.py --cell lstm [--shapes 20,70,1150 20,35,650] [--pad] [--stacks] [--repeats 15] [--quick]
+  torch_recurrent.py --cell lstm [--shapes 20,70,1150 20,35,650] [--precisions fp16 bf16 ..] [--pad] [--stacks]
+                     [--repeats 15] [--quick]
 
 A shape is B,T,H; the input is H wide; forward includes the input projection, backward all gradients: of the input,
 of the matrices and of the biases. --stacks: three layers 1150-1150-1150-400; one layer whose recurrent matrix is
 masked anew in each forward pass, written into cuDNN's own buffer; both directions of a layer 512 wide whose lanes
-have lengths from 5 to 60, packed outside of what is timed. Variants: eager and, on a GPU, a captured CUDA graph, in
-fp16, bf16, TF32 and fp32. --pad also measures B rounded up to 8 and H to 128, where cuDNN has faster kernels.
+have lengths from 5 to 60, packed outside of what is timed. Variants: eager and then, on a GPU, a captured CUDA graph,
+in all precisions; on a CPU fp32. --pad also measures B rounded up to 8 and H to 128, where cuDNN has faster kernels.
 PyTorch picks cuDNN's algorithm, persistent or not, by itself; it has no call that asks for one. Inputs are random.
 Prints one JSON object per shape and variant: medians in microseconds, between device events around several calls on
 a GPU.
@@ -21,7 +22,7 @@ import time
 import torch
 from torch import nn
 
-from graphs import captured
+from graphs import captured, own_generator
 
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "tf32": torch.float32, "fp32": torch.float32}
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "tanh": nn.RNN}
@@ -63,7 +64,8 @@ class Layer:
             return CELLS[cell](inputs, outputs, bidirectional=lengths is not None)
 
         self.rnns = nn.ModuleList(one(i, h) for i, h in zip(widths, widths[1:])).to(device, dtype)
-        self.x = torch.randn(T, B, widths[0], device=device, dtype=dtype).requires_grad_()
+        random = own_generator(device)
+        self.x = torch.randn(T, B, widths[0], device=device, dtype=dtype, generator=random).requires_grad_()
         self.raw = self.rnns[0].weight_hh_l0.detach().clone() if dropped else None
         self.dropped, self.lengths = dropped, lengths
         if lengths is not None:
@@ -71,7 +73,8 @@ class Layer:
             self.x = packed.data.requires_grad_()
             self.packed = nn.utils.rnn.PackedSequence(self.x, packed.batch_sizes)
         with torch.no_grad():
-            self.dy = torch.randn_like(self.forward())
+            y = self.forward()
+            self.dy = torch.randn(y.shape, device=device, dtype=dtype, generator=random)
 
     def forward(self):
         if self.dropped:
@@ -138,6 +141,7 @@ def main():
     parser.add_argument("--cell", choices=sorted(CELLS), default="lstm")
     parser.add_argument("--shapes", nargs="+", default=[], metavar="B,T,H")
     parser.add_argument("--stacks", action="store_true")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="on a GPU")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--threads", type=int, default=2, help="of a CPU")
     parser.add_argument("--pad", action="store_true")
@@ -154,9 +158,9 @@ def main():
     name = torch.cuda.get_device_name() if on_cuda else "cpu"
     print(json.dumps({"device": name, "torch": torch.__version__,
                       "cudnn": torch.backends.cudnn.version() if on_cuda else None}), flush=True)
-    for job in jobs(args):
-        for precision in PRECISIONS if on_cuda else ["fp32"]:
-            for graph in (False, True) if on_cuda else (False,):
+    for graph in (False, True) if on_cuda else (False,):
+        for job in jobs(args):
+            for precision in args.precisions if on_cuda else ["fp32"]:
                 what = {key: job[key] for key in job if key not in ("widths", "lengths")}
                 what |= {"cell": args.cell, "precision": precision, "variant": "graph" if graph else "eager"}
                 try:

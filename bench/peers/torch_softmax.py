@@ -5,7 +5,7 @@
                    [--threads 2] [--compile]
 
 A shape is N,D,V: tokens, width, words. Variants: eager, and in bf16 with logits widened to f32 as well; graph, a
-captured CUDA graph; compiled (--compile); chunked, PyTorch's own linear_cross_entropy where this version has one;
+captured CUDA graph; compiled (--compile); chunked, PyTorch's own linear_cross_entropy where this version can cut it;
 liger, where Liger's kernels are installed and the device is a GPU; adaptive (--adaptive), AdaptiveLogSoftmaxWithLoss
 with clusters from V/30 and V/6 on, targets by Zipf's law. bf16 operands come from f32 weights by autocast's rule: the
 casts are not timed, the gradient of the weights is. One JSON object per line: shape, variant, pass, seconds (the
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from graphs import captured
+from graphs import captured, own_generator
 
 
 def plain(x, W, b, target):
@@ -37,12 +37,13 @@ def variants(args):
     found = {"eager": (plain, False)}
     if args.precision == "bf16":
         found["eager_f32_logits"] = widened, False
-    if args.device != "cpu":
-        found["graph"] = plain, True
     if args.compile:
-        found["compiled"] = torch.compile(plain), False
-    if hasattr(F, "linear_cross_entropy"):
-        found["chunked"] = (lambda x, W, b, target: F.linear_cross_entropy(x, W, target, linear_bias=b)), False
+        torch.compiler.reset()  # or the second shape would be compiled for any shape
+        found["compiled"] = torch.compile(plain, dynamic=False), False
+    if hasattr(nn, "LinearCrossEntropyOptions"):  # without it the whole of the logits is formed
+        options = nn.LinearCrossEntropyOptions()
+        found["chunked"] = (lambda x, W, b, target: F.linear_cross_entropy(x, W, target, linear_bias=b,
+                                                                          options=options)), False
     if args.device != "cpu":
         try:
             from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
@@ -50,6 +51,8 @@ def variants(args):
             found["liger"] = (lambda x, W, b, target: loss(W, x, target, b)), False
         except ImportError:
             pass
+    if args.device != "cpu":
+        found["graph"] = plain, True
     return found
 
 
@@ -107,26 +110,28 @@ def passes(leaves, loss, graph, args):
 
 def inputs(shape, args):
     N, D, V = map(int, shape.split(","))
+    random = own_generator(args.device)
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
 
     def make(*size):
-        return torch.empty(*size, device=args.device).uniform_(-0.1, 0.1).to(dtype).requires_grad_()
+        return torch.empty(*size, device=args.device).uniform_(-0.1, 0.1, generator=random).to(dtype).requires_grad_()
 
-    return N, D, V, dtype, make
+    return N, D, V, dtype, random, make
 
 
 def run(shape, loss, graph, args):
-    N, D, V, _, make = inputs(shape, args)
+    N, D, V, _, random, make = inputs(shape, args)
     x, W, b = make(N, D), make(V, D), make(V)
-    target = torch.randint(V, (N,), device=args.device)
+    target = torch.randint(V, (N,), device=args.device, generator=random)
     return passes((x, W, b), lambda: loss(x, W, b, target), graph, args)
 
 
 def run_adaptive(shape, args):
-    N, D, V, dtype, make = inputs(shape, args)
+    N, D, V, dtype, random, make = inputs(shape, args)
     x = make(N, D)
     layer = nn.AdaptiveLogSoftmaxWithLoss(D, V, [V // 30, V // 6]).to(args.device, dtype)
-    target = torch.exp(torch.rand(N, device=args.device) * math.log(V)).sub_(1).long().clamp_(max=V - 1)
+    share = torch.rand(N, device=args.device, generator=random)
+    target = torch.exp(share * math.log(V)).sub_(1).long().clamp_(max=V - 1)
     return passes((x, *layer.parameters()), lambda: layer(x, target).loss, False, args)
 
 
@@ -155,11 +160,13 @@ def main():
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
     entry = {"device": args.device, "torch": torch.__version__}
-    for shape in args.shapes:
-        for name, (loss, graph) in variants(args).items():
-            report(entry | {"shape": shape, "variant": name}, lambda: run(shape, loss, graph, args), args)
     for shape in args.adaptive:
         report(entry | {"shape": shape, "variant": "adaptive"}, lambda: run_adaptive(shape, args), args)
+    for graphs in (False, True):  # those last, or one that fails could spoil what comes after it
+        for shape in args.shapes:
+            for name, (loss, graph) in variants(args).items():
+                if graph == graphs:
+                    report(entry | {"shape": shape, "variant": name}, lambda: run(shape, loss, graph, args), args)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import time
 
 import torch
 
+from graphs import captured, own_generator
+
 CLIP, LR = 5.0, 1e-6
 CALLS = 5  # between two events of a GPU
 
@@ -72,10 +74,11 @@ def measure(step, device, repetitions):
 
 
 def run(rule, size, args, graphed):
-    parameters = [torch.nn.Parameter(torch.empty(shape, device=args.device).uniform_(-0.1, 0.1))
+    random = own_generator(args.device)
+    parameters = [torch.nn.Parameter(torch.empty(shape, device=args.device).uniform_(-0.1, 0.1, generator=random))
                   for shape in SIZES[size]()]
     for parameter in parameters:
-        parameter.grad = torch.empty_like(parameter).uniform_(-0.1, 0.1)
+        parameter.grad = torch.empty_like(parameter).uniform_(-0.1, 0.1, generator=random)
     gradients = [parameter.grad for parameter in parameters]
     start = [gradient.clone() for gradient in gradients] if graphed else None
     shadow = [parameter.detach().bfloat16() for parameter in parameters if parameter.dim() > 1]

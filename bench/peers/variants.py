@@ -1,24 +1,54 @@
 """What the peers that train share: the ways PyTorch can run a step, and the time of steps."""
+import gc
+import os
 import sys
 import time
 
 import torch
 
-VARIANTS = ("eager", "graphed", "compiled")
+# Graphs come last: a capture that fails leaves PyTorch's generator of random numbers unusable.
+VARIANTS = ("eager", "compiled", "graphed")
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LOSS_SCALE = {"fp16": 1024.0}  # 1 elsewhere
 
 
-def add_option(parser):
+def add_options(parser, *more):
     parser.add_argument("--variant", choices=(*VARIANTS, "best"), default="best",
                         help="best: all in turn on a GPU, the fastest counts; eager on a CPU")
+    parser.add_argument("--precision", nargs="+", choices=("fp32", "tf32", "bf16", "fp16", *more), default=["fp32"],
+                        help="all in turn, the fastest counts")
+
+
+def allow_tf32(allowed):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def best_of(args, measure):
-    """What measure(variant) found of the fastest that --variant asks for, and under "all" what it found of each."""
+    """What measure(variant, precision) found of the fastest that the options ask for. One that fails is left out; if
+    graphs alone are asked for and all fail, this program starts again with eager."""
     if args.variant == "graphed" and args.device == "cpu":
         sys.exit("--variant graphed: CUDA graphs want --device cuda")
     names = [args.variant] if args.variant != "best" else VARIANTS if args.device != "cpu" else VARIANTS[:1]
-    results = [{"variant": name, **measure(name)} for name in names]
-    return {**max(results, key=lambda result: result["words_per_second"]), "all": results}
+    results = []
+    for name in names:
+        for precision in args.precision:
+            try:
+                allow_tf32(precision == "tf32")
+                if name == "compiled":
+                    torch.compiler.reset()  # or its next precision would be compiled for any
+                results.append({"variant": name, "precision": precision, **measure(name, precision)})
+                text = f"{results[-1]['words_per_second']:.0f} words/s"
+            except Exception as error:  # memory that runs out, a step that cannot be captured or compiled
+                text = f"failed: {str(error)[:200]}"
+            print(f"PyTorch {name} {precision} {text}", file=sys.stderr, flush=True)
+            gc.collect()
+            if args.device != "cpu":
+                torch.cuda.empty_cache()
+    if results:
+        return max(results, key=lambda result: result["words_per_second"])
+    if names == ["graphed"]:
+        os.execv(sys.executable, [sys.executable, *sys.argv, "--variant", "eager"])
+    sys.exit("no variant of PyTorch ran")
 
 
 def speed(args, step, lanes, lengths):
