@@ -62,7 +62,8 @@ std::vector<std::vector<double>> AdaptiveScorer::part_logs(const std::vector<Tok
     const bool empty = stream_.fresh();
     const std::vector<double> nats = scheduler_.score(chunk, state_, pass_);
     for (size_t i = 0; i < nats.size(); ++i) {
-      if (weights_ && !std::isfinite(nats[i])) throw AdaptationDiverged();
+      // A probability that a double cannot hold: weights as large are lost, even if they are finite.
+      if (weights_ && !std::isfinite(std::exp(nats[i]))) throw AdaptationDiverged();
       log_p[0][first + i] = -nats[i];
     }
     if (K == 0) return;

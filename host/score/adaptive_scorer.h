@@ -25,7 +25,8 @@ struct CacheOptions {
   double lambda = 0.1;  // the cache's share
 };
 
-// The moving weights left the numbers; a divergence Error.
+// The moving weights left the numbers, or gave a word a probability below 1e-308; a divergence
+// Error.
 class AdaptationDiverged : public Error {
  public:
   AdaptationDiverged();

@@ -125,8 +125,7 @@ void Trainer::resume() {
   state_ = load_training_state(s_.run.state(), *s_.backend, *s_.params, *optimizer_, carried_,
                                inputs_, &warnings);
   for (const std::string& warning : warnings) s_.observer->warning(warning);
-  // Back at its beginning, a run logs its choices anew.
-  RunLog::truncate_to_step(s_.run.log(), state_.step > 0 ? state_.step : -1);
+  RunLog::truncate_to_step(s_.run.log(), state_.step);
   saved_step_ = state_.step;
 }
 

@@ -45,7 +45,13 @@ void Trainer::report(bool logged) {
 }
 
 void Trainer::log_choices() {
-  if (state_.step == 0 && !s_.softmax.empty())  // a resumed run was given what had been chosen
+  // A resumed run was given what had been chosen; at step 0 its log may tell already.
+  const auto told = [&] {
+    const std::vector<LogRecord> records = RunLog::read(s_.run.log());
+    return std::any_of(records.begin(), records.end(),
+                       [](const LogRecord& r) { return r.text("kind") == "softmax"; });
+  };
+  if (state_.step == 0 && !s_.softmax.empty() && !told())
     log_->append(
         LogRecord().add("kind", "softmax").add("step", state_.step).add("choice", s_.softmax));
   for (size_t l = 0; l < schedules_.size(); ++l) {

@@ -4,6 +4,7 @@
 // mixtures of softmaxes, padded lanes, accumulation.
 #include <gtest/gtest.h>
 
+#include "tests/harness/differences.h"
 #include "tests/harness/tolerances.h"
 #include "tests/host/core/tiny_lm.h"
 
@@ -141,19 +142,12 @@ TEST_P(ModelGradientTest, EqualsCentralDifferences) {
   ASSERT_TRUE(std::isfinite(loss));
   std::vector<std::vector<double>> gradients;
   for (size_t i = 0; i < lm.params.entries().size(); ++i) gradients.push_back(lm.gradient(int(i)));
-  const double h = 3e-6;
   for (size_t i = 0; i < lm.params.entries().size(); ++i) {
-    std::vector<double> w = lm.read(int(i)), expected(w.size());
-    for (size_t j = 0; j < w.size(); ++j) {
-      const double value = w[j];
-      w[j] = value + h;
+    std::vector<double> w = lm.read(int(i));
+    const std::vector<double> expected = central_differences(w, [&] {
       lm.write(int(i), w);
-      const double up = objective(lm, chunk);
-      w[j] = value - h;
-      lm.write(int(i), w);
-      expected[j] = (up - objective(lm, chunk)) / (2 * h);
-      w[j] = value;
-    }
+      return objective(lm, chunk);
+    });
     lm.write(int(i), w);
     expect_close(gradients[i], expected, 1e-6, lm.params.entries()[i].name);
   }
