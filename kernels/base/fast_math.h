@@ -14,16 +14,16 @@
 
 namespace unroll {
 
-// e^x
-inline float fast_exp(float x) {
-  // Beyond these bounds the result is 0 or inf anyway; comparisons are such that a NaN stays.
-  x = x < -104.0f ? -104.0f : x;
-  x = x > 89.0f ? 89.0f : x;
+// e^x = p 2^n, for x of -104 to 89.
+struct ExpParts {
+  float p;
+  int32_t n;
+};
+inline ExpParts exp_parts(float x) {
   // n = round(x / ln 2): adding 1.5 * 2^23 leaves the integer in the low bits.
   constexpr float kShift = 12582912.0f;
   const float shifted = x * 1.44269504088896341f + kShift;
   const float n = shifted - kShift;
-  const int32_t exponent = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kShift);
   // r = x - n ln 2, with ln 2 in two parts of which the first times n is exact.
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
@@ -32,14 +32,32 @@ inline float fast_exp(float x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
+  return {p * r * r + r + 1.0f, std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kShift)};
+}
+
+// e^x
+inline float fast_exp(float x) {
+  // Beyond these bounds the result is 0 or inf anyway; comparisons are such that a NaN stays.
+  x = x < -104.0f ? -104.0f : x;
+  x = x > 89.0f ? 89.0f : x;
+  const ExpParts e = exp_parts(x);
   // 2^n in two factors: n reaches 128 and -150, where one factor has no normal representation.
-  const int32_t half = exponent >> 1;
+  const int32_t half = e.n >> 1;
   const float scale_1 = std::bit_cast<float>((half + 127) << 23);
-  const float scale_2 = std::bit_cast<float>((exponent - half + 127) << 23);
-  return p * scale_1 * scale_2;
+  const float scale_2 = std::bit_cast<float>((e.n - half + 127) << 23);
+  return e.p * scale_1 * scale_2;
 }
 inline double fast_exp(double x) { return std::exp(x); }
+
+// e^x for x <= 0 in a sum whose largest term is 1, as of a softmax. Terms below e^-60 become 0: they
+// change nothing, but they or their products with f32 would be subnormal, on which matrix products
+// run several times slower.
+inline float fast_exp_term(float x) {
+  const ExpParts e = exp_parts(x < -60.0f ? -60.0f : x);
+  const float term = e.p * std::bit_cast<float>((e.n + 127) << 23);
+  return x < -60.0f ? 0.0f : term;
+}
+inline double fast_exp_term(double x) { return x < -60 ? 0 : std::exp(x); }
 
 inline float fast_tanh(float x) {
   const float a = std::fabs(x);

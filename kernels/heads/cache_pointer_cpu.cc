@@ -23,7 +23,7 @@ T largest(const T* s, int64_t n) {
   return top;
 }
 
-// Blocks are summed in T, their sums in f64. Terms below e^-70 of the largest change nothing.
+// Blocks are summed in T, their sums in f64.
 template <class T>
 void add_mass(Mass& mass, const T* s, const int32_t* ids, int64_t n, T theta, T top,
               int32_t target) {
@@ -33,8 +33,7 @@ void add_mass(Mass& mass, const T* s, const int32_t* ids, int64_t n, T theta, T 
     T all = 0, hits = 0;
 #pragma omp simd reduction(+ : all, hits)
     for (int64_t i = first; i < last; ++i) {
-      const T below = theta * (s[i] - top);
-      const T e = below < T(-70) ? T(0) : fast_exp(below < T(-70) ? T(-70) : below);
+      const T e = fast_exp_term(theta * (s[i] - top));
       all += e;
       hits += ids[i] == target ? e : T(0);
     }

@@ -28,13 +28,6 @@ void finish_logits(T* z, const T* b, int64_t n, T cap) {
   }
 }
 
-// e^below for below <= 0. Terms below e^-60 of the largest become 0: they change nothing, but in
-// f32 they or their products would be subnormal, on which matrix products run several times slower.
-template <class T>
-T term(T below) {
-  return below < T(-60) ? T(0) : fast_exp(below < T(-60) ? T(-60) : below);
-}
-
 // Part of a row into its sum. A NaN may be lost in the maximum: the sum of exponentials brings it
 // back. Up to 1024 terms are summed in T, their sums in f64.
 template <class T>
@@ -46,7 +39,7 @@ void add_logits(RowSum<double>& row, const T* z, int64_t n, bool with_total) {
     for (int64_t v = first; v < last; ++v) top = z[v] > top ? z[v] : top;
     const T reference = T(RowSum<double>::reference(std::max(row.max, double(top))));
 #pragma omp simd reduction(+ : sum)
-    for (int64_t v = first; v < last; ++v) sum += term(z[v] - reference);
+    for (int64_t v = first; v < last; ++v) sum += fast_exp_term(z[v] - reference);
     if (top > row.max) row.add_sum(double(top), 0);
     row.sum += double(sum);
     if (with_total) {
@@ -69,11 +62,11 @@ void write_gradient(T* dz, const T* z, int64_t n, int64_t target, const RowGradi
 #pragma omp simd
     for (int64_t v = 0; v < n; ++v) {
       const T ratio = z[v] == -T(INFINITY) ? T(1) : z[v] / cap;
-      dz[v] = (scale * term(z[v] - max) - uniform) * (T(1) - ratio * ratio);
+      dz[v] = (scale * fast_exp_term(z[v] - max) - uniform) * (T(1) - ratio * ratio);
     }
   } else {
 #pragma omp simd
-    for (int64_t v = 0; v < n; ++v) dz[v] = scale * term(z[v] - max) - uniform;
+    for (int64_t v = 0; v < n; ++v) dz[v] = scale * fast_exp_term(z[v] - max) - uniform;
   }
   if (here) dz[target] = T(row.target * terms.slope(z_target));
 }

@@ -37,6 +37,22 @@ TEST(FastMath, ExpIsAccurate) {
   EXPECT_LT(worst_denormal, 2 * double(std::numeric_limits<float>::denorm_min()));
 }
 
+TEST(FastMath, TermsOfASumAreAccurateAndNeverSubnormal) {
+  double worst = 0;
+  for_sampled_floats([&](float x) {
+    if (x > 0) return;
+    const double expected = std::exp(double(x)), got = fast_exp_term(x);
+    if (x < -60)
+      EXPECT_EQ(got, 0) << x;
+    else
+      worst = std::max(worst, std::abs(got - expected) / expected);
+  });
+  EXPECT_LT(worst, 3e-7);
+  EXPECT_EQ(fast_exp_term(0.0f), 1.0f);
+  EXPECT_EQ(fast_exp_term(-kInf), 0.0f);
+  EXPECT_TRUE(std::isnan(fast_exp_term(kNan)));
+}
+
 TEST(FastMath, TanhIsAccurate) {
   double worst = 0;
   for_sampled_floats([&](float x) {
