@@ -4,13 +4,14 @@
 # BUILD is what bench/gpu_prepare.sh packed elsewhere, or a build folder with UNROLL_CUDA, UNROLL_TESTS and
 # UNROLL_BENCH; without it everything is built here first. Each step has its own time limit and its own log in OUT_DIR,
 # which begins with the command; OUT_DIR/summary.txt has the machine and one line per step, and a step that fails does
-# not stop the next. Comparisons write every figure to their log as it comes, and to a .jsonl beside it. At the end
-# OUT_DIR.tar.gz holds all of OUT_DIR but weights and texts.
+# not stop the next. Comparisons write every figure to their log as it comes, and to a .jsonl beside it. ARCHIVE holds
+# all of OUT_DIR but weights and texts, as of the step that ended last.
 #
+#   ARCHIVE        OUT_DIR.tar.gz if not set
 #   UNROLL_PTB     folder with the Penn Treebank: training, and its speed beside PyTorch's
 #   CPU_TEST_PPL   test perplexity of zaremba-small on the CPU that the GPU's is compared with
 #   PYTHON         an interpreter with PyTorch, python3 if not set
-#   MINUTES        for all steps, 9 if not set
+#   MINUTES        for all steps, whole ones, 9 if not set; a build here comes before
 #   STEPS          a regular expression that picks steps by name
 #   QUICK=1        every step at small sizes, on the CPU where there is no GPU: a rehearsal
 set -uo pipefail
@@ -21,13 +22,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 [[ $# -ge 2 ]] || build=$PWD/build/gpu
 python=${PYTHON:-python3}
 deadline=$((SECONDS + ${MINUTES:-9} * 60))
+archive=${ARCHIVE:-$out.tar.gz}
 summary=$out/summary.txt
 : > "$summary"
 unpacked=
 
+# Replaced as a whole, so that a run that is killed leaves the one before.
+pack() {
+  tar -C "$(dirname "$out")" --exclude='*.safetensors*' --exclude='*.unroll-tokens' --warning=no-file-changed \
+    -czf "$archive.new" "${out##*/}"
+  mv "$archive.new" "$archive"
+}
 finish() {
   [[ -z $unpacked ]] || rm -rf "$unpacked"
-  tar -C "$(dirname "$out")" --exclude='*.safetensors*' --exclude='*.unroll-tokens' -czf "$out.tar.gz" "${out##*/}"
+  pack
 }
 trap finish EXIT
 
@@ -47,6 +55,7 @@ step() {
   timeout --kill-after=5 "$limit" "$@" >> "$out/$name.log" 2>&1 < /dev/null || status=$?
   say "$(printf '%-28s %-8s %4d s  %s' "$name" "$([[ $status == 0 ]] && echo ok || echo "FAILED $status")" \
     $((SECONDS - start)) "$(sed 1d "$out/$name.log" | grep -aE "${LAST_LINE:-.}" | tail -n 1 | cut -c 1-120)")"
+  ((BASH_SUBSHELL)) || pack  # one beside others leaves it to the next
   return $status
 }
 
@@ -67,6 +76,7 @@ unpack() {
     found=$(find -L /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib \
       "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2> /dev/null)/nvidia" \
       -name "$name" 2> /dev/null | head -n 1)
+    found=${found:-$(ldconfig -p | awk -v name="$name" '$1 == name { print $NF; exit }')}
     [[ -n $found ]] || { echo "no $name on this machine" && return 1; }
     ln -s "$found" "$2/lib/$name"
   done
@@ -91,6 +101,8 @@ train() {
   "$unroll" train --recipe zaremba-small --data "$UNROLL_PTB" --out "$run" --device "$device" --precision "$precision" \
     ${QUICK:+--max-steps 4} &
   pid=$!
+  # A step that ends says so and saves; a kernel that does not end would run on beside all that follows.
+  trap 'kill -TERM $pid; sleep 2; kill -KILL $pid 2> /dev/null; wait $pid 2> /dev/null; echo "peak memory by the driver: $peak MiB"; exit 143' TERM
   while kill -0 $pid 2> /dev/null; do
     used=$(nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2> /dev/null |
       sed -n "s/^$pid, *\([0-9]*\).*/\1/p")
@@ -135,7 +147,8 @@ say "sources $(git rev-parse --short HEAD 2> /dev/null || echo without git)"
 say "$("$python" -c 'import torch; print("PyTorch", torch.__version__, "cuDNN", torch.backends.cudnn.version())' 2>&1 |
   tail -n 1)"
 if [[ $# -lt 2 ]]; then
-  LAST_LINE='error|FAILED|\[[0-9]+/' step build 420 bash -c build_all || exit 1
+  LAST_LINE='error|FAILED|\[[0-9]+/' step build $((deadline - SECONDS)) bash -c build_all || exit 1
+  deadline=$((SECONDS + ${MINUTES:-9} * 60))
 elif [[ -f $build ]]; then
   packed=$build unpacked=$(mktemp -d)
   build=$unpacked/unroll
@@ -167,7 +180,7 @@ train_step() {
 }
 # What only a GPU has.
 if [[ $device == cuda ]]; then
-  best=bf16 narrow=(fp16 bf16) every=(fp16 bf16 tf32 fp32) variant=graphed
+  best=bf16 narrow=(fp16) every=(fp16 bf16 tf32 fp32) variant=graphed
 else
   best=fp32 narrow=(fp32) every=(fp32) variant=eager
 fi
@@ -260,7 +273,9 @@ tokens tokens-awd-best 240 "${awd[@]}" --precision "$best" --peer-precisions "${
 tokens tokens-zaremba-best 240 "${zaremba[@]}" --precision "$best" --peer-precisions "${every[@]}"
 for p in $([[ $device == cuda ]] && echo bf16 fp32 tf32 || echo fp32); do
   step "bench-$p" 60 "$bench" --device "$device" --precision "$p" --benchmark_min_time=0.02 \
-    --benchmark_filter='-^(recurrent|softmax|update)' --benchmark_out="$out/bench-$p.json" ${QUICK:+--quick}
+    --benchmark_filter='-^(recurrent|softmax|update|output_layer)' --benchmark_out="$out/bench-$p.json" ${QUICK:+--quick}
 done
+step "bench-output-layer" 90 "$bench" --device "$device" --precision "$best" --benchmark_min_time=0.02 \
+  --benchmark_filter=^output_layer --benchmark_out="$out/bench-output-layer.json" ${QUICK:+--quick}
 say "$(date -u '+%Y-%m-%d %H:%M') UTC, after $SECONDS s"
 ! grep -q FAILED "$summary"

@@ -159,8 +159,8 @@ GPU_KERNEL void fill_kernel(uint32_t* words, int64_t n, uint32_t value) {
 
 GPU_KERNEL void node_kernel(uint32_t* counter, bool early) {
   if (early) {
-    gpu::let_next_start();
     gpu::wait_for_previous();
+    gpu::let_next_start();
   }
   if (blockIdx.x == 0 && threadIdx.x == 0) *counter += 1;
 }

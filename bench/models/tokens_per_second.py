@@ -47,7 +47,7 @@ def run_peer(args, recipe, text):
                             "--precision", *args.peer_precisions, "--warmup", args.warmup,
                             "--steps", args.warmup * args.intervals, "--variant", args.variant,
                             *["--scale", 8] * small(args, recipe))
-    return found[0] if found else None
+    return max(found, key=lambda variant: variant["words_per_second"], default=None)
 
 
 def compare(args, recipe, text, folder, with_peer):

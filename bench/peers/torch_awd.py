@@ -310,8 +310,7 @@ def main():
         return print(json.dumps(train(args, recipe, lanes, valid, vocabulary, ids["<eos>"])))
     random = torch.Generator().manual_seed(1)
     lengths = [min(chunk_length(random), len(lanes) - 1) for _ in range(args.warmup + args.steps)]
-    best = variants.best_of(args, lambda *how: measure(args, recipe, lanes, vocabulary, lengths, *how))
-    print(json.dumps({**best, "vocabulary": vocabulary, "torch": torch.__version__}))
+    variants.measure_all(args, vocabulary, lambda *how: measure(args, recipe, lanes, vocabulary, lengths, *how))
 
 
 if __name__ == "__main__":

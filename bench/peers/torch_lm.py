@@ -13,7 +13,6 @@ included.
 """
 import argparse
 import collections
-import json
 
 import torch
 from torch import nn
@@ -102,8 +101,7 @@ def main():
 
     stream, ids = read_text(args.text)
     lanes = stream[:len(stream) // batch * batch].view(batch, -1).t().contiguous().to(args.device)
-    best = variants.best_of(args, lambda *how: measure(args, lanes, len(ids), *how))
-    print(json.dumps({**best, "vocabulary": len(ids), "torch": torch.__version__}))
+    variants.measure_all(args, len(ids), lambda *how: measure(args, lanes, len(ids), *how))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ A shape is B,T,H; the input is H wide; forward includes the input projection, ba
 of the matrices and of the biases. --stacks: three layers 1150-1150-1150-400; one layer whose recurrent matrix is
 masked anew in each forward pass, written into cuDNN's own buffer; both directions of a layer 512 wide whose lanes
 have lengths from 5 to 60, packed outside of what is timed. Variants: eager and then, on a GPU, a captured CUDA graph,
-in all precisions; on a CPU fp32. --pad also measures B rounded up to 8 and H to 128, where cuDNN has faster kernels.
+in all precisions; on a CPU fp32. --pad also measures B rounded up to 8 and widths to 128, where cuDNN has faster kernels.
 PyTorch picks cuDNN's algorithm, persistent or not, by itself; it has no call that asks for one. Inputs are random.
 Prints one JSON object per shape and variant: medians in microseconds, between device events around several calls on
 a GPU.
@@ -129,8 +129,13 @@ def jobs(args):
         return
     # Small widths where unroll_bench --quick has them.
     B, T, H, last, wide = (3, 4, 33, 17, 16) if args.quick else (20, 70, 1150, 400, 512)
-    yield {"kind": "layers", "B": B, "T": T, "H": H, "widths": [H, H, H, last]}
-    yield {"kind": "dropped", "B": B, "T": T, "H": H, "widths": [H, H]}
+    own = B, T, H
+    for B, T, H in [own] + [padded(*own)] * args.pad:
+        padding = {} if (B, T, H) == own else {"padded_from": ",".join(map(str, own))}
+        if padding:
+            last = padded(B, T, last)[2]
+        yield {"kind": "layers", "B": B, "T": T, "H": H, "widths": [H, H, H, last]} | padding
+        yield {"kind": "dropped", "B": B, "T": T, "H": H, "widths": [H, H]} | padding
     B, T = (3, 9) if args.quick else (32, 60)
     lengths = torch.tensor([T - (T - 5) * b // max(B - 1, 1) for b in range(B)])
     yield {"kind": "bidirectional", "B": B, "T": T, "H": wide, "widths": [wide, wide], "lengths": lengths}
@@ -165,7 +170,7 @@ def main():
                 what |= {"cell": args.cell, "precision": precision, "variant": "graph" if graph else "eager"}
                 try:
                     what |= measure(args, job, precision, graph)
-                except RuntimeError as error:  # memory that runs out, a variant that cannot be captured
+                except Exception as error:  # memory that runs out, a variant that cannot be captured
                     what |= {"error": str(error)[:200]}
                 print(json.dumps(what), flush=True)
                 if on_cuda:

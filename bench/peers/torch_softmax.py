@@ -71,11 +71,13 @@ def seconds_of(step, args):
     return first.elapsed_time(last) * 1e-3 / calls
 
 
-def measure(step, graph, args):
-    """The median time of a step, and the most memory that one had allocated beyond what stood before."""
+def measure(step, graph, args, clear):
+    """The median time of a step, and the most memory that one had allocated beyond what stood before, gradients
+    included, which clear() frees."""
     memory = None
     step()  # libraries set themselves up, a compiler compiles
     if args.device != "cpu":
+        clear()
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -102,10 +104,7 @@ def passes(leaves, loss, graph, args):
         with torch.no_grad():
             loss()
 
-    figures = {"train": measure(train, graph, args)}
-    clear()
-    figures["evaluate"] = measure(evaluate, graph, args)
-    return figures
+    return {"train": measure(train, graph, args, clear), "evaluate": measure(evaluate, graph, args, clear)}
 
 
 def inputs(shape, args):

@@ -122,7 +122,7 @@ def main():
             for graphed in (False, True) if args.device != "cpu" else (False,):
                 try:
                     variants["graphed" if graphed else "eager"], parameters = run(rule, size, args, graphed)
-                except RuntimeError as error:  # an optimiser that cannot be captured, or memory that runs out
+                except Exception as error:  # an optimiser that cannot be captured, or memory that runs out
                     print(json.dumps({"rule": rule, "size": size, "graphed": graphed, "error": str(error)[:200]}),
                           flush=True)
                     if args.device != "cpu":

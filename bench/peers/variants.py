@@ -1,5 +1,6 @@
 """What the peers that train share: the ways PyTorch can run a step, and the time of steps."""
 import gc
+import json
 import os
 import sys
 import time
@@ -8,6 +9,7 @@ import torch
 
 # Graphs come last: a capture that fails leaves PyTorch's generator of random numbers unusable.
 VARIANTS = ("eager", "compiled", "graphed")
+# PyTorch 2 runs the recurrent layers of cuDNN in fp16 under either, the products in what is named.
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LOSS_SCALE = {"fp16": 1024.0}  # 1 elsewhere
 
@@ -23,32 +25,31 @@ def allow_tf32(allowed):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
-def best_of(args, measure):
-    """What measure(variant, precision) found of the fastest that the options ask for. One that fails is left out; if
-    graphs alone are asked for and all fail, this program starts again with eager."""
+def measure_all(args, vocabulary, measure):
+    """Prints what measure(variant, precision) found of all that the options ask for, a JSON object each as it comes.
+    One that fails is left out; if graphs alone are asked for and all fail, this program starts again with eager."""
     if args.variant == "graphed" and args.device == "cpu":
         sys.exit("--variant graphed: CUDA graphs want --device cuda")
     names = [args.variant] if args.variant != "best" else VARIANTS if args.device != "cpu" else VARIANTS[:1]
-    results = []
+    found = 0
     for name in names:
         for precision in args.precision:
             try:
                 allow_tf32(precision == "tf32")
                 if name == "compiled":
                     torch.compiler.reset()  # or its next precision would be compiled for any
-                results.append({"variant": name, "precision": precision, **measure(name, precision)})
-                text = f"{results[-1]['words_per_second']:.0f} words/s"
+                result = {"variant": name, "precision": precision, **measure(name, precision)}
+                print(json.dumps({**result, "vocabulary": vocabulary, "torch": torch.__version__}), flush=True)
+                found += 1
             except Exception as error:  # memory that runs out, a step that cannot be captured or compiled
-                text = f"failed: {str(error)[:200]}"
-            print(f"PyTorch {name} {precision} {text}", file=sys.stderr, flush=True)
+                print(f"PyTorch {name} {precision} failed: {str(error)[:200]}", file=sys.stderr, flush=True)
             gc.collect()
             if args.device != "cpu":
                 torch.cuda.empty_cache()
-    if results:
-        return max(results, key=lambda result: result["words_per_second"])
-    if names == ["graphed"]:
+    if not found and names == ["graphed"]:
         os.execv(sys.executable, [sys.executable, *sys.argv, "--variant", "eager"])
-    sys.exit("no variant of PyTorch ran")
+    if not found:
+        sys.exit("no variant of PyTorch ran")
 
 
 def speed(args, step, lanes, lengths):

@@ -39,6 +39,12 @@ Buffer::Buffer(const Device& device, MemoryKind kind, size_t bytes)
         kind == MemoryKind::device ? cudaMalloc(&data_, bytes) : cudaMallocHost(&data_, bytes);
     if (status == cudaErrorMemoryAllocation) {
       (void)cudaGetLastError();  // or the next library that asks would report it
+      if (kind == MemoryKind::pinned)
+        throw Error(ErrorKind::resource, "no " + std::to_string(bytes >> 20) +
+                                             " MiB of pinned host memory for copies from " +
+                                             device.name() +
+                                             "; free some of the machine's memory, or lower the "
+                                             "model's size");
       out_of_memory(device, bytes);
     }
     CUDA_CHECK(status);

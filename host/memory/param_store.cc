@@ -39,6 +39,7 @@ std::vector<T> initial_values(const ParamStore::Entry& e, int index, uint64_t se
 template <class T>
 void initialize(const Stream& stream, const ParamStore::Entry& e, int index, uint64_t seed,
                 void* to) {
+  if (e.init.kind == Init::Kind::zero && e.init.forget_bias == 0) return;  // as the slab is
   for (int64_t first = 0; first < e.size(); first += kInitPiece) {
     const int64_t count = std::min(kInitPiece, e.size() - first);
     const std::vector<T> values = initial_values<T>(e, index, seed, first, count);

@@ -46,6 +46,16 @@ void SnapshotWriter::submit(Kind kind, const std::vector<Block>& blocks, Write w
     check(lock);
     staging.busy = true;
   }
+  try {
+    queue(kind, blocks, std::move(write));
+  } catch (...) {
+    release(staging);
+    throw;
+  }
+}
+
+void SnapshotWriter::queue(Kind kind, const std::vector<Block>& blocks, Write write) {
+  Staging& staging = staging_[size_t(kind)];
   size_t bytes = 0;
   for (const Block& block : blocks) bytes += padded(block.bytes);
   reserve(kind, bytes);
@@ -68,6 +78,15 @@ void SnapshotWriter::submit(Kind kind, const std::vector<Block>& blocks, Write w
   {
     const std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(job));
+  }
+  changed_.notify_all();
+}
+
+void SnapshotWriter::release(Staging& staging, std::exception_ptr failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (failure && !failure_) failure_ = failure;
+    staging.busy = false;
   }
   changed_.notify_all();
 }
@@ -105,12 +124,7 @@ void SnapshotWriter::work() {
     } catch (...) {  // thrown again at the next save, or at the end
       failure = std::current_exception();
     }
-    {
-      const std::lock_guard lock(mutex_);
-      if (failure && !failure_) failure_ = failure;
-      job.staging->busy = false;
-    }
-    changed_.notify_all();
+    release(*job.staging, failure);
   }
 }
 

@@ -42,7 +42,7 @@ class SnapshotWriter {
   size_t reserve_on_device(Kind kind);
   // Takes a snapshot and returns: the copies lie in stream order, so later work may change the
   // blocks. `write` runs on the writer's thread, after those submitted before it. Waits only where
-  // the last snapshot of this kind is not yet written. Throws as check().
+  // the last snapshot of this kind is not yet written. Throws as check(), and where memory is short.
   void submit(Kind kind, const std::vector<Block>& blocks, Write write);
   // Throws what an earlier `write` threw, once.
   void check();
@@ -60,6 +60,9 @@ class SnapshotWriter {
     std::vector<const void*> copies;
     Write write;
   };
+  void queue(Kind kind, const std::vector<Block>& blocks, Write write);
+  // The kind's next snapshot may come.
+  void release(Staging& staging, std::exception_ptr failure = nullptr);
   void work();
   void check(std::unique_lock<std::mutex>& lock);
 

@@ -60,11 +60,12 @@ bool Trainer::validate() {
   log_validation(loss, best, seconds_now() - start);
   const bool trigger = nonmonotone(state_.validations, loss, config_.nonmono);
   state_.validations.push_back(loss);
-  const int64_t given = config_.average_epoch;
+  // A run that stops within an epoch is validated there, too.
+  const bool given = config_.average_epoch > 0,
+             due = state_.chunk == chunks_ && state_.epoch + 1 >= config_.average_epoch;
   if (trigger && state_.finetuning)
     state_.finetuned = true;
-  else if ((given > 0 ? state_.epoch + 1 >= given : trigger) && config_.optimizer == "nt-asgd" &&
-           !state_.averaging)
+  else if ((given ? due : trigger) && config_.optimizer == "nt-asgd" && !state_.averaging)
     begin_averaging();
   return true;
 }

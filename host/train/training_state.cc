@@ -163,7 +163,8 @@ TrainingState load_training_state(const std::string& path, const Backend& backen
   if (warnings && file.text("device") != backend.device().name())
     warnings->push_back("the run was on \"" + file.text("device") + "\", this is \"" +
                         backend.device().name() +
-                        "\": it goes on, but not bit for bit as it would have");
+                        "\": it goes on, but not bit for bit as it would have, and with the memory "
+                        "for logits that was chosen there (--logits-memory 0 chooses anew)");
   return s;
 }
 

@@ -26,27 +26,34 @@ inline size_t shared_bytes_per_block() {
   return size_t(bytes);
 }
 
+// Dynamic shared memory that any kernel here may have: 48 KiB less its static part.
+inline constexpr size_t kUnaskedBytes = 32 * 1024;
+
 // What the runtime says of a kernel on a device, and what it has been told of it.
 struct KernelRecord {
-  bool for_9;                        // see is_compiled_for_9
-  size_t allowed_bytes, most_bytes;  // of dynamic shared memory: of a block now, and at most
+  bool for_9;                            // see is_compiled_for_9
+  size_t allowed_bytes = kUnaskedBytes;  // of dynamic shared memory, that a block may have now
   bool prefers_shared = false;
 };
+struct KernelRecords {
+  std::mutex mutex;
+  std::map<std::pair<int, const void*>, KernelRecord> of;  // device and kernel
+};
+inline KernelRecords& kernel_records() {
+  static KernelRecords records;
+  return records;
+}
 // f(record) of the kernel on the current device; the runtime is asked once.
 template <class F>
 bool with_record(const void* kernel, const F& f) {
-  static std::mutex mutex;
-  static std::map<std::pair<int, const void*>, KernelRecord> records;
-  const std::lock_guard lock(mutex);
+  KernelRecords& records = kernel_records();
+  const std::lock_guard lock(records.mutex);
   const std::pair key{current_device(), kernel};
-  auto at = records.find(key);
-  if (at == records.end()) {
+  auto at = records.of.find(key);
+  if (at == records.of.end()) {
     cudaFuncAttributes a{};
     CUDA_CHECK(cudaFuncGetAttributes(&a, kernel));
-    const KernelRecord record = {a.ptxVersion >= 90 && a.binaryVersion >= 90,
-                                 size_t(a.maxDynamicSharedSizeBytes),
-                                 shared_bytes_per_block() - a.sharedSizeBytes};
-    at = records.emplace(key, record).first;
+    at = records.of.emplace(key, KernelRecord{a.ptxVersion >= 90 && a.binaryVersion >= 90}).first;
   }
   return f(at->second);
 }
@@ -61,12 +68,16 @@ inline bool is_compiled_for_9(const void* kernel) {
 // memory the device has no room for it. The limit belongs to the kernel and only rises: captured
 // launches with more may wait to be instantiated.
 inline bool allow_shared_bytes(const void* kernel, size_t bytes) {
-  if (bytes <= 32 * 1024) return true;  // 48 KiB less the static shared memory of any kernel here
+  if (bytes <= kUnaskedBytes) return true;
   return with_record(kernel, [&](KernelRecord& record) {
-    if (bytes > record.most_bytes) return false;
     if (bytes <= record.allowed_bytes) return true;
-    CUDA_CHECK(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)));
+    const cudaError_t status =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+    if (status == cudaErrorInvalidValue) {
+      (void)cudaGetLastError();  // or the next library that asks would report it
+      return false;
+    }
+    CUDA_CHECK(status);
     record.allowed_bytes = bytes;
     return true;
   });

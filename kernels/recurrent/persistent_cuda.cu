@@ -24,8 +24,7 @@ void fill_exchange_kernel(Exchanges all, int64_t n) {
 }
 
 // A plan for each of `passes` passes at once, all of whose blocks the device holds together: the
-// fastest by prediction, with smaller clusters where it has too few of that size. Where there is
-// none, `blocks` is 0 and `why` says it.
+// fastest by prediction of those. Where there is none, `blocks` is 0 and `why` says it.
 PersistentPlan resident_plan(const Exec& exec, const PersistentTask& task, int passes,
                              std::string* why) {
   if (task.act != DType::bf16 && task.act != DType::f32) {
@@ -33,9 +32,9 @@ PersistentPlan resident_plan(const Exec& exec, const PersistentTask& task, int p
            " (--precision fp32, tf32 or bf16)";
     return {};
   }
-  for (int cluster = kMaxCluster;; cluster /= 2) {
-    PersistentPlan plan =
-        plan_persistent(task, exec.sm_count / passes, gpu::shared_bytes_per_block(), cluster, why);
+  PersistentRoom room = room_of(cuda::device_figures(exec)).share(passes);
+  while (true) {
+    const PersistentPlan plan = plan_persistent(task, room, why);
     if (!plan.blocks) return plan;
     const int64_t blocks = plan.blocks * passes,
                   fit = task.backward ? persistent_backward_fit(task, plan, passes)
@@ -47,7 +46,7 @@ PersistentPlan resident_plan(const Exec& exec, const PersistentTask& task, int p
              " of them at once";
       return {};
     }
-    cluster = plan.cluster;
+    room.clusters(plan.cluster) = fit / plan.cluster / passes;  // fewer than the plan has
   }
 }
 
@@ -57,10 +56,16 @@ DeviceFigures device_figures(const Exec& exec) {
   DeviceFigures device;
   device.multiprocessors = exec.sm_count;
   device.shared_bytes = gpu::shared_bytes_per_block();
-  gpu::Launch pair;
-  pair.grid.x = pair.cluster = 2;
-  pair.block.x = kThreads;
-  device.early_start = gpu::resident_clusters(fill_exchange_kernel, pair) > 0;
+  const auto clusters = [&](unsigned size) {
+    gpu::Launch alone;  // on its multiprocessor
+    alone.grid.x = alone.cluster = size;
+    alone.block.x = kThreads;
+    alone.shared_bytes = device.shared_bytes;
+    return gpu::resident_clusters(fill_exchange_kernel, alone);
+  };
+  device.pairs = clusters(2);
+  device.fours = clusters(4);
+  device.early_start = device.pairs > 0;
   return device;
 }
 

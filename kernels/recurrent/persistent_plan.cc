@@ -104,20 +104,22 @@ PersistentPlan fitted_plan(PersistentPlan p, const PersistentTask& task, size_t 
   return p;
 }
 
-PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, size_t shared_bytes,
-                               int most_cluster, std::string* why) {
+PersistentPlan plan_persistent(const PersistentTask& task, const PersistentRoom& room,
+                               std::string* why) {
+  const int multiprocessors = room.multiprocessors;
+  const size_t shared_bytes = room.shared_bytes;
   const int64_t all_groups = divide_up(task.H, kUnitGroup);
   const int64_t fewest = divide_up(all_groups, multiprocessors);
   const int64_t most_lanes = divide_up(task.B, kTileLanes);
   PersistentPlan best;
   PersistentPlan least;  // the one that asks for the least shared memory
-  for (int cluster = 1; cluster <= (task.backward ? most_cluster : 1); cluster *= 2)
+  for (int cluster = 1; cluster <= (task.backward ? kMaxCluster : 1); cluster *= 2)
     for (int64_t groups = 1; groups <= std::min<int64_t>(most_lanes, multiprocessors); ++groups)
       for (int64_t u = fewest; u <= std::min(all_groups, fewest + 7); ++u)
         for (int n = 1; n <= kMaxTiles; ++n) {
           const PersistentPlan p = fitted_plan(
               persistent_plan_of(task, groups, u, n, kAll, kAll, cluster), task, shared_bytes);
-          if (p.blocks / cluster > clusters_held(multiprocessors, cluster)) break;
+          if (p.blocks / cluster > room.most(cluster)) break;
           if (n > 1 && int64_t(n - 1) * kTileLanes >= p.lanes) break;
           if (!least.blocks || p.shared_bytes < least.shared_bytes) least = p;
           if (p.shared_bytes <= shared_bytes && (!best.blocks || p.step_ns < best.step_ns))

@@ -26,6 +26,7 @@
 // split as they are multiplied: the matrix is held once.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -79,14 +80,27 @@ inline constexpr double kClusterBytesPerClock = 16;
 
 // The largest cluster that a plan may ask for, backward, where the device has clusters.
 inline constexpr int kMaxCluster = 4;
-// How many clusters an H200's multiprocessors hold, with one block each. The 132 are in groups of
-// 16 or 18, and a cluster lies within a group: those of 4 leave two of 18 unused. The device has
-// the last word (gpu::resident_clusters).
-constexpr int64_t clusters_held(int multiprocessors, int cluster) {
-  return cluster < 4 ? multiprocessors / cluster : multiprocessors * 32 / 33 / cluster;
-}
 
 }  // namespace persistent
+
+// What a device holds at once, with one block on each multiprocessor.
+struct PersistentRoom {
+  int multiprocessors;
+  size_t shared_bytes;  // of a block
+  // Clusters of 2 and of 4 blocks, 0 where the device has none. A cluster lies within a group of
+  // 16 or 18 multiprocessors, or fewer on some chips, so that those of 4 can leave some unused.
+  int64_t pairs = 0, fours = 0;
+
+  int64_t& clusters(int size) { return size == 2 ? pairs : fours; }
+  int64_t most(int size) const {
+    return size == 1 ? multiprocessors
+                     : std::min<int64_t>(multiprocessors / size, size == 2 ? pairs : fours);
+  }
+  // Of n that share the device evenly.
+  PersistentRoom share(int n) const {
+    return {multiprocessors / n, shared_bytes, pairs / n, fours / n};
+  }
+};
 
 struct PersistentPlan {
   bool backward = false;
@@ -127,11 +141,10 @@ struct PersistentTask {
   bool three_products() const { return act == DType::f32 && matmul == MatmulMode::f32; }
 };
 
-// The fastest plan by prediction for `multiprocessors`, each with one block that may have
-// `shared_bytes`, with clusters of at most most_cluster blocks: 1 where the device has none. Where
-// none fits, blocks is 0 and `why`, if given, says what would be needed.
-PersistentPlan plan_persistent(const PersistentTask& task, int multiprocessors, size_t shared_bytes,
-                               int most_cluster, std::string* why = nullptr);
+// The fastest plan by prediction for which there is room. Where there is none, blocks is 0 and
+// `why`, if given, says what would be needed.
+PersistentPlan plan_persistent(const PersistentTask& task, const PersistentRoom& room,
+                               std::string* why = nullptr);
 
 // The plan with these choices, whether it fits or not; at most `held` blocks in registers and
 // `piece` staged together, the next larger n_tiles where there is no kernel, no cluster forward.

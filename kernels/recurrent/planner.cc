@@ -5,7 +5,6 @@
 
 #include "kernels/base/dispatch.h"
 #include "kernels/recurrent/persistent_cuda.h"
-#include "kernels/recurrent/persistent_plan.h"
 
 namespace unroll {
 namespace {
@@ -78,8 +77,7 @@ StepTime predict_alternating(const RecurrentShape& s, const DeviceFigures& d) {
 StepTime predict_persistent(const RecurrentShape& s, const DeviceFigures& d) {
   const auto pass = [&](bool backward) {
     const PersistentPlan plan =
-        plan_persistent({s.cell, backward, s.B, s.H, s.act, s.matmul}, d.multiprocessors,
-                        d.shared_bytes, d.early_start ? persistent::kMaxCluster : 1);
+        plan_persistent({s.cell, backward, s.B, s.H, s.act, s.matmul}, room_of(d));
     if (plan.blocks == 0 || s.normalised) return std::numeric_limits<double>::infinity();
     return plan.step_ns / 1000 + d.launch_us / double(s.T);
   };
@@ -87,6 +85,11 @@ StepTime predict_persistent(const RecurrentShape& s, const DeviceFigures& d) {
 }
 
 }  // namespace
+
+PersistentRoom room_of(const DeviceFigures& d) {
+  if (!d.early_start) return {d.multiprocessors, d.shared_bytes};
+  return {d.multiprocessors, d.shared_bytes, d.pairs, d.fours};
+}
 
 DeviceFigures device_figures(const Exec& exec) {
   if constexpr (kBuiltWithCuda) return cuda::device_figures(exec);

@@ -17,6 +17,7 @@
 #include "kernels/base/exec.h"
 #include "kernels/base/view.h"
 #include "kernels/cells/cells.h"
+#include "kernels/recurrent/persistent_plan.h"
 #include "kernels/recurrent/schedule.h"
 
 namespace unroll {
@@ -25,7 +26,8 @@ namespace unroll {
 // taken to be as fast per multiprocessor.
 struct DeviceFigures {
   int multiprocessors = 132;
-  bool early_start = true;           // compute capability 9.0, which has clusters too
+  bool early_start = true;           // compute capability 9.0
+  int pairs = 66, fours = 32;        // clusters of 2 and of 4 blocks that it holds at once
   double clock_mhz = 1830;           // under load; data sheet: up to 1980
   double sm_bytes_per_clock = 64;    // read by one multiprocessor from L2
   double l2_bytes_per_us = 5.5e6;    // read by all; estimate from published microbenchmarks
@@ -54,6 +56,9 @@ struct StepTime {
   double forward, backward;
   double both() const { return forward + backward; }
 };
+
+// What it holds of the persistent schedule's blocks; no clusters without early_start.
+PersistentRoom room_of(const DeviceFigures& device);
 
 // Of the device of `exec`; where there is none, as in a program without CUDA, an H200's with its
 // number of multiprocessors.

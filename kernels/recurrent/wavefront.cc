@@ -62,6 +62,8 @@ double predict_wavefront(const RecurrentShape& s, int64_t parts, const DeviceFig
                          int more_kernels) {
   DeviceFigures half = d;
   half.multiprocessors /= 2;
+  half.pairs /= 2;
+  half.fours /= 2;
   // Of both passes, without what a launch costs, which predict() spreads over the steps.
   const auto step_us = [&](const DeviceFigures& share) {
     return predict(Schedule::persistent, s, share).both() - 2 * d.launch_us / double(s.T);

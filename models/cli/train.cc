@@ -59,6 +59,11 @@ constexpr const char* kResumable[] = {"epochs",
                                       "schedule",
                                       "wavefront"};
 
+// Settings that one output layer alone reads; "auto" may become adaptive.
+constexpr std::pair<std::string_view, std::string_view> kOfSoftmax[] = {
+    {"adaptive_cutoffs", "adaptive"}, {"div_value", "adaptive"},     {"head_bias", "adaptive"},
+    {"samples", "sampled or nce"},    {"sampler", "sampled or nce"}, {"classes", "class"}};
+
 std::string read_text(const std::string& path, const std::string& flag) {
   std::ifstream in(path, std::ios::binary);
   if (!in)
@@ -94,7 +99,7 @@ Config new_config(const TrainFlags& f) {
   return config;
 }
 
-// A flag that this kind of model would silently ignore; recipes may set anything.
+// A flag that this kind of model or output layer would ignore; recipes may set anything.
 void refuse_settings_of_others(const TrainFlags& f, const Config& config) {
   const bool ngram = config.model == "ngram";
   for (const auto& [setting, value] : f.settings) {
@@ -106,6 +111,15 @@ void refuse_settings_of_others(const TrainFlags& f, const Config& config) {
                                       " models, and this one has model = \"" + config.model +
                                       "\"; leave it out");
   }
+  for (const auto& [setting, value] : f.settings)
+    for (const auto& [key, kinds] : kOfSoftmax) {
+      const std::string kind = config.softmax == "auto" ? "adaptive" : config.softmax;
+      if (setting->key != key || kinds.find(kind) != std::string_view::npos) continue;
+      throw Error(ErrorKind::usage,
+                  fmt::format("{} is for --softmax {}, and this run has softmax = "
+                              "\"{}\"; leave it out",
+                              setting->flag(), kinds, config.softmax));
+    }
   if (ngram && config.device.starts_with("cuda"))
     throw Error(ErrorKind::usage, "--device " + config.device +
                                       ": n-gram models are counted on the CPU; leave it out");

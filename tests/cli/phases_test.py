@@ -57,6 +57,14 @@ class PhasesTest(ProgramTest):
         code, _, err = run("train", "--resume", run_dir, "--epochs", "6", "--threads", "1")
         self.assertEqual(code, 0, err)
         self.assertEqual(len(steps_of(log_of(run_dir), "averaging")), 1)
+        # A run that stops within that epoch has not come to its end.
+        end = steps_of(log, "valid")[2]
+        short, _, _ = self.train("average-short", *NT_ASGD, "--average-epoch", "3", "--epochs", "5",
+                                 "--max-steps", str(end - 1))
+        self.assertEqual(steps_of(log_of(short), "averaging"), [])
+        code, _, err = run("train", "--resume", short, "--max-steps", "0", "--threads", "1")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(steps_of(log_of(short), "averaging"), [end])
 
     def test_before_the_trigger_it_is_sgd(self):
         flags = ["--lr", "1", "--epochs", "3", "--weight-decay", "1e-3"]

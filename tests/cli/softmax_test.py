@@ -96,6 +96,10 @@ class SoftmaxTest(ProgramTest):
         refused(["beyond the 25 words"], "--softmax", "adaptive", "--adaptive-cutoffs", "5,25")
         refused(["rise", "4000,20000"], "--softmax", "adaptive", "--adaptive-cutoffs", "9,5")
         refused(["no cut-offs are faster", "--softmax full"], "--softmax", "adaptive")
+        refused(["--samples", "sampled or nce", "softmax = \"full\""], "--softmax", "full", "--samples", "9")
+        refused(["--sampler", "sampled or nce", "softmax = \"auto\""], "--sampler", "unigram")
+        refused(["--classes", "--softmax class"], "--softmax", "adaptive", "--classes", "9")
+        refused(["--div-value", "--softmax adaptive"], "--softmax", "nce", "--div-value", "2")
 
 
 if __name__ == "__main__":

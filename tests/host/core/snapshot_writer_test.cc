@@ -87,5 +87,17 @@ TEST(SnapshotWriterTest, AFailureIsThrownOnceByTheNextCall) {
   writer.finish();
 }
 
+TEST(SnapshotWriterTest, ASnapshotThatFindsNoMemoryLeavesTheNextItsTurn) {
+  const Backend backend(Device::cpu(1));
+  SnapshotWriter writer(backend);
+  const char byte = 'a';
+  std::atomic<int> written = 0;
+  const auto count = [&](const std::vector<const void*>&) { ++written; };
+  EXPECT_THROW(writer.submit(Kind::state, {{&byte, size_t{1} << 60}}, count), Error);
+  writer.submit(Kind::state, {{&byte, 1}}, count);
+  writer.finish();
+  EXPECT_EQ(written, 1);
+}
+
 }  // namespace
 }  // namespace unroll::test

@@ -8,10 +8,12 @@
 namespace unroll::test {
 namespace {
 
-constexpr size_t kHopperShared = 227 * 1024, kAmpereShared = 163 * 1024;
+constexpr size_t kHopperShared = 227 * 1024;
+constexpr PersistentRoom kHopper = {132, kHopperShared, 66, 32}, kPairs = {132, kHopperShared, 66},
+                         kAlone = {132, kHopperShared}, kAmpere = {108, 163 * 1024};
 
-void expect_covers(const PersistentPlan& p, const PersistentTask& task, int multiprocessors,
-                   size_t shared) {
+void expect_covers(const PersistentPlan& p, const PersistentTask& task,
+                   const PersistentRoom& room) {
   ASSERT_GT(p.blocks, 0);
   EXPECT_GE(p.shares * p.unit_groups * persistent::kUnitGroup, task.H);
   EXPECT_LT((p.shares - p.cluster) * p.unit_groups * persistent::kUnitGroup, task.H);
@@ -22,8 +24,8 @@ void expect_covers(const PersistentPlan& p, const PersistentTask& task, int mult
   EXPECT_LT((p.groups - 1) * p.lanes, task.B);
   EXPECT_EQ(p.lanes % persistent::kTileLanes, 0);
   EXPECT_EQ(p.blocks, p.shares * p.groups);
-  EXPECT_LE(p.blocks, persistent::clusters_held(multiprocessors, p.cluster) * p.cluster);
-  EXPECT_LE(p.shared_bytes, shared);
+  EXPECT_LE(p.blocks, room.most(p.cluster) * p.cluster);
+  EXPECT_LE(p.shared_bytes, room.shared_bytes);
   EXPECT_GE(p.k_blocks * persistent::block_columns(task.act), p.K);
   EXPECT_TRUE(persistent::has_kernel(task.act, p.n_tiles));
   EXPECT_EQ(p.K, (task.backward ? info_of(task.cell).gates : 1) * p.Hp);
@@ -37,13 +39,13 @@ TEST(PersistentPlan, CoversEveryLayerThatItPlans) {
           SCOPED_TRACE(testing::Message() << info_of(cell).name << " H " << H << " B " << B
                                           << (backward ? " backward" : " forward"));
           const PersistentTask task = {cell, backward, B, H};
-          expect_covers(plan_persistent(task, 132, kHopperShared, 4), task, 132, kHopperShared);
+          expect_covers(plan_persistent(task, kHopper), task, kHopper);
           const PersistentTask wide = {cell, backward, B, H, DType::f32};
           if (H > 1150) continue;
-          const PersistentPlan ampere = plan_persistent(task, 108, kAmpereShared, 1);
-          expect_covers(ampere, task, 108, kAmpereShared);
+          const PersistentPlan ampere = plan_persistent(task, kAmpere);
+          expect_covers(ampere, task, kAmpere);
           EXPECT_EQ(ampere.cluster, 1);
-          expect_covers(plan_persistent(wide, 132, kHopperShared, 4), wide, 132, kHopperShared);
+          expect_covers(plan_persistent(wide, kHopper), wide, kHopper);
         }
 }
 
@@ -68,9 +70,9 @@ TEST(PersistentPlan, OnlyTheMatrixLimitsWhatFits) {
     for (const MatmulMode matmul : {MatmulMode::f32, MatmulMode::tf32}) {
       const PersistentTask task = {Cell::lstm, backward, 20, 1150, DType::f32, matmul};
       std::string why;
-      const PersistentPlan p = plan_persistent(task, 132, kHopperShared, 1, &why);
+      const PersistentPlan p = plan_persistent(task, kAlone, &why);
       ASSERT_GT(p.blocks, 0) << why;
-      expect_covers(p, task, 132, kHopperShared);
+      expect_covers(p, task, kAlone);
       if (!backward && matmul == MatmulMode::tf32) continue;  // fits in one piece
       EXPECT_GT(persistent_plan_of(task, p.groups, p.unit_groups, p.n_tiles).shared_bytes,
                 kHopperShared);
@@ -100,7 +102,7 @@ TEST(PersistentPlan, APieceIsAsLargeAsFits) {
 TEST(PersistentPlan, AFasterDivisionIsChosen) {
   // One group of lanes takes in thrice what each of three takes.
   const PersistentTask task = {Cell::lstm, true, 20, 1150};
-  const PersistentPlan chosen = plan_persistent(task, 132, kHopperShared, 1);
+  const PersistentPlan chosen = plan_persistent(task, kAlone);
   EXPECT_GT(chosen.groups, 1);
   EXPECT_LT(chosen.step_ns, persistent_plan_of(task, 1, 1, 1).step_ns);
 }
@@ -133,25 +135,37 @@ TEST(PersistentPlan, AClusterSharesWhatABlockTakesIn) {
 }
 
 TEST(PersistentPlan, ClustersAreChosenWhereTheyPay) {
-  const auto chosen = [](int64_t B, int64_t H, int most) {
-    return plan_persistent({Cell::lstm, true, B, H}, 132, kHopperShared, most);
+  const auto chosen = [](int64_t B, int64_t H, const PersistentRoom& room) {
+    return plan_persistent({Cell::lstm, true, B, H}, room);
   };
-  EXPECT_EQ(chosen(20, 1150, 4).cluster, 4);
-  EXPECT_EQ(chosen(20, 1150, 2).cluster, 2);
-  EXPECT_LT(chosen(20, 1150, 4).step_ns, 0.85 * chosen(20, 1150, 1).step_ns);
-  EXPECT_LT(chosen(20, 1500, 4).step_ns, 0.6 * chosen(20, 1500, 1).step_ns);
-  EXPECT_EQ(chosen(1, 16, 4).cluster, 1) << "nothing to share";
-  // An H200 holds 32 clusters of 4: of 33 quarters of its multiprocessors.
-  EXPECT_EQ(persistent::clusters_held(132, 1), 132);
-  EXPECT_EQ(persistent::clusters_held(132, 2), 66);
-  EXPECT_EQ(persistent::clusters_held(132, 4), 32);
-  EXPECT_EQ(persistent::clusters_held(66, 4), 16);
+  EXPECT_EQ(chosen(20, 1150, kHopper).cluster, 4);
+  EXPECT_EQ(chosen(20, 1150, kPairs).cluster, 2);
+  EXPECT_LT(chosen(20, 1150, kHopper).step_ns, 0.85 * chosen(20, 1150, kAlone).step_ns);
+  EXPECT_LT(chosen(20, 1500, kHopper).step_ns, 0.6 * chosen(20, 1500, kAlone).step_ns);
+  EXPECT_EQ(chosen(1, 16, kHopper).cluster, 1) << "nothing to share";
+}
+
+TEST(PersistentPlan, AClusterFewerIsAnotherDivisionNotNone) {
+  // 64 groups of units for two groups of lanes: one for each block of 32 clusters.
+  const PersistentTask task = {Cell::lstm, true, 16, 1024};
+  const PersistentPlan all = plan_persistent(task, kHopper);
+  ASSERT_EQ(all.cluster, 4);
+  ASSERT_EQ(all.blocks, 128);
+  PersistentRoom room = kHopper;
+  room.clusters(4) = 31;
+  const PersistentPlan fewer = plan_persistent(task, room);
+  expect_covers(fewer, task, room);
+  EXPECT_EQ(fewer.cluster, 4);
+  EXPECT_LT(fewer.step_ns, plan_persistent(task, kPairs).step_ns);
+  EXPECT_EQ(kHopper.share(2).most(4), 16);
+  EXPECT_EQ(room.share(2).most(4), 15);
+  EXPECT_EQ(room.share(2).most(2), 33);
+  EXPECT_EQ((PersistentRoom{64, kHopperShared, 66, 32}).most(4), 16) << "of a part of the device";
 }
 
 TEST(PersistentPlan, SaysWhatItWouldNeed) {
   std::string why;
-  const PersistentPlan none =
-      plan_persistent({Cell::lstm, false, 128, 4096}, 132, kHopperShared, 4, &why);
+  const PersistentPlan none = plan_persistent({Cell::lstm, false, 128, 4096}, kHopper, &why);
   EXPECT_EQ(none.blocks, 0);
   EXPECT_NE(why.find("forward pass keeps the recurrent matrix on chip, and with H = 4096 spread "
                      "over 132 multiprocessors a block needs "),

@@ -3,6 +3,8 @@
 #if defined(UNROLL_WITH_CUDA)
 #include <bit>
 #include <cstdlib>
+#include <optional>
+#include <string>
 
 #include "kernels/base/error.h"
 #include "tests/kernels/recurrent/persistent_case.h"
@@ -12,7 +14,13 @@ namespace {
 
 class PersistentWaitsTest : public PersistentSuite {
  protected:
-  ~PersistentWaitsTest() override { unsetenv("UNROLL_PERSISTENT_TIMEOUT"); }
+  // As it was: a whole program can run under a time-out.
+  ~PersistentWaitsTest() override {
+    if (was_)
+      setenv("UNROLL_PERSISTENT_TIMEOUT", was_->c_str(), 1);
+    else
+      unsetenv("UNROLL_PERSISTENT_TIMEOUT");
+  }
   // One group of lanes, 16 units to a block.
   PersistentPlan plan(Cell cell, bool backward, int64_t B, int64_t H, int cluster = 1) const {
     return persistent_plan_of({cell, backward, B, H, act(), exec().matmul}, 1, 1, 1, 99, 99,
@@ -23,6 +31,13 @@ class PersistentWaitsTest : public PersistentSuite {
     std::memcpy(&report, arrays.own_scratch.bytes().data(), sizeof report);
     return report;
   }
+
+ private:
+  static std::optional<std::string> timeout() {
+    const char* value = std::getenv("UNROLL_PERSISTENT_TIMEOUT");
+    return value ? std::optional<std::string>(value) : std::nullopt;
+  }
+  std::optional<std::string> was_ = timeout();
 };
 
 // Two bf16 NaN of all ones, or one of f32, make a word that looks as if it had not been sent; a word

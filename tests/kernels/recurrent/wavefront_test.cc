@@ -36,7 +36,9 @@ constexpr RecurrentShape kLong = {Cell::lstm, DType::bf16, MatmulMode::f32, 1024
 TEST(WavefrontPrediction, SavesStepsAndPaysInLaunches) {
   DeviceFigures d;
   const double whole = predict(Schedule::persistent, kLong, d).both() - 2 * d.launch_us / 1024;
-  d.multiprocessors /= 2;
+  d.multiprocessors = 66;
+  d.pairs = 33;
+  d.fours = 16;
   const double half = predict(Schedule::persistent, kLong, d).both() - 2 * d.launch_us / 1024;
   // Between the layers, each way: dropout, and a product that reads the 4 H rows of W.
   const double between = 2 * (2 * 1.3 + 4 * 768 * 768 * 2 / 5.5e6);
