@@ -168,7 +168,6 @@ class RnnLm final : public LanguageModel {
   std::vector<int64_t> room(const std::vector<int32_t>& target) const override {
     return output_.room(target);
   }
-  const Config& config() const { return cfg_; }
 
  private:
   static double of_phase(const Chunk& w, double main, double finetuning) {

@@ -54,6 +54,12 @@ std::string joined(const std::vector<int64_t>& cutoffs) {
   return fmt::format("{}", fmt::join(cutoffs, ","));
 }
 
+// Of the vectors that the output layer sees.
+int64_t output_width(const Config& config) {
+  if (config.tied || config.mixtures > 0) return config.emb;
+  return config.hidden_last > 0 ? config.hidden_last : config.hidden;
+}
+
 }  // namespace
 
 double adaptive_cost(const std::vector<uint64_t>& counts, const std::vector<int64_t>& cutoffs,
@@ -112,11 +118,6 @@ std::vector<int64_t> choose_cutoffs(const std::vector<uint64_t>& counts, int64_t
   std::vector<int64_t> cutoffs;
   for (size_t i = 0; grid[at] < V; at = best[i++][at].next) cutoffs.push_back(grid[at]);
   return cutoffs;
-}
-
-int64_t output_width(const Config& config) {
-  if (config.tied || config.mixtures > 0) return config.emb;
-  return config.hidden_last > 0 ? config.hidden_last : config.hidden;
 }
 
 std::string choose_softmax(Config& config, const Vocab& vocab) {

@@ -33,7 +33,4 @@ double adaptive_cost(const std::vector<uint64_t>& counts, const std::vector<int6
 // vocabulary does not allow what is asked for: not sorted by count, no counts, cut-offs beyond it.
 std::string choose_softmax(Config& config, const Vocab& vocab);
 
-// Width of the vectors that the output layer sees.
-int64_t output_width(const Config& config);
-
 }  // namespace unroll

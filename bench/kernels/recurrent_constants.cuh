@@ -2,7 +2,6 @@
 #pragma once
 
 #include "bench/kernels/recurrent_constants.h"
-#include "kernels/base/error.h"
 #include "kernels/base/gpu.h"
 
 namespace unroll::bench {

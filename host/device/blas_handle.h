@@ -14,7 +14,6 @@ class BlasHandle {
   BlasHandle(const BlasHandle&) = delete;
   BlasHandle& operator=(const BlasHandle&) = delete;
   cublasContext* handle() const { return handle_; }
-  size_t workspace_bytes() const { return workspace_.bytes(); }
 
  private:
   Buffer workspace_;

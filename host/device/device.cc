@@ -43,13 +43,6 @@ Device Device::cpu(int threads) {
 
 bool Device::built_with_cuda() { return kBuiltWithCuda; }
 
-Device Device::none() {
-  Device d;
-  d.kind_ = DeviceKind::none;
-  d.name_ = "none";
-  return d;
-}
-
 Device Device::parse(const std::string& text, int threads) {
   if (text == "cpu") return cpu(threads);
   if (text == "auto") {

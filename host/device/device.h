@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 
 #include "kernels/base/exec.h"
@@ -21,7 +20,6 @@ class Device {
   static Device parse(const std::string& text, int threads = 0);
   static Device cpu(int threads = 0);
   static Device cuda(int ordinal = 0);
-  static Device none();
 
   // Whether this build has CUDA and a supported GPU answers; `why_not` says what is missing.
   static bool cuda_available(std::string* why_not = nullptr);
@@ -29,7 +27,6 @@ class Device {
   static bool built_with_cuda();
 
   DeviceKind kind() const { return kind_; }
-  int ordinal() const { return ordinal_; }
   int threads() const { return threads_; }
   int sm_count() const { return sm_count_; }
   const std::string& name() const { return name_; }  // "NVIDIA H200", "CPU, 2 threads"

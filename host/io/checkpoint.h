@@ -26,7 +26,6 @@ class StateMap {
   void add_copy(std::string name, std::string dtype, std::vector<int64_t> shape, const void* data);
 
   void put(const std::string& name, int64_t value);
-  void put(const std::string& name, int value) { put(name, int64_t(value)); }
   void put(const std::string& name, double value);  // exact
   void put(const std::string& name, const std::string& value);
   void put(const std::string& name, const char* value) { put(name, std::string(value)); }

@@ -6,7 +6,6 @@
 #include <toml++/toml.h>
 #include <algorithm>
 #include <cctype>
-#include <cmath>
 #include <sstream>
 
 #include "host/io/parse.h"

@@ -1,5 +1,5 @@
-// log.jsonl of a run: one JSON object per line. Every line has "kind" and, but for the first line
-// of a session, "step". The learning curve reads kind "train" and "valid", their "step" and their
+// log.jsonl of a run: one JSON object per line. Every line has "kind", and those of a neural run
+// "step". The learning curve reads kind "train" and "valid", their "step" and their
 // "loss" (nats per token).
 #pragma once
 

@@ -1,6 +1,5 @@
 // Writing safetensors: header built in memory, data streamed into an AtomicFile.
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "host/io/atomic_file.h"

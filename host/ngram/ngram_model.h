@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,7 +22,7 @@ namespace unroll {
 
 struct NgramOptions {
   int order = 5;
-  std::vector<uint64_t> min_count = {};  // n-grams of order n seen often than
+  std::vector<uint64_t> min_count = {};  // n-grams of order n seen less often than
                                          // min_count[n-1] are dropped; 1 or missing: none are.
                                          // Unigrams are always kept
   double prune = 0;                      // entropy pruning threshold, e.g. 1e-8; 0: none

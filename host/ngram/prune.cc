@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/base/error.h"
-
 namespace unroll {
 namespace {
 

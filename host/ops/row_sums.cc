@@ -1,6 +1,5 @@
 #include "host/ops/row_sums.h"
 
-#include "kernels/base/error.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/embedding/store_rows.h"
 

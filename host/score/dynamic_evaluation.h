@@ -2,8 +2,6 @@
 // kernels/update/dynamic_update.h for the rule and its source.
 #pragma once
 
-#include <functional>
-
 #include "host/data/chunk.h"
 #include "host/device/backend.h"
 #include "host/memory/buffer.h"
@@ -56,7 +54,6 @@ class DynamicWeights {
 
   // One update from the gradients in their slab, in stream order.
   void update(const Exec& exec) const;
-  const DynamicOptions& options() const { return options_; }
 
  private:
   const Backend& backend_;

@@ -1,7 +1,6 @@
 // Draws text from a model.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "host/score/token_scorer.h"

@@ -68,7 +68,7 @@ struct GradientSink {
 
 class Tape {
  public:
-  // `step` names the step's seed and mask step on the device. With `add_to_gradients`, weight
+  // `mask_counter` is the step's seed and mask step on the device. With `add_to_gradients`, weight
   // gradients are added to what the slab holds: every micro-step of an accumulated step but the
   // first. Without a `side`, nothing is put aside. `times` is told of every op.
   Tape(const Exec& exec, Arena& arena, const ParamStore& params, Mode mode,

@@ -10,9 +10,7 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <optional>
-#include <tuple>
 #include <vector>
 
 #include "host/data/chunk.h"

@@ -20,7 +20,7 @@ size_t State::bytes(const std::vector<StateShape>& shapes, int B, DType act) {
 }
 
 State::State(const Backend& backend, const std::vector<StateShape>& shapes, int B, DType act)
-    : B_(B), memory_(backend.device(), MemoryKind::device, bytes(shapes, B, act)) {
+    : memory_(backend.device(), MemoryKind::device, bytes(shapes, B, act)) {
   char* at = memory_.as<char>();
   const auto next = [&](int H, DType dtype) {
     View2 v = view_of(static_cast<void*>(at), dtype, B, H);

@@ -29,14 +29,11 @@ class State {
   State(const Backend& backend, const std::vector<StateShape>& shapes, int B, DType act);
 
   const LayerState& operator[](size_t layer) const { return layers_[layer]; }
-  size_t layers() const { return layers_.size(); }
-  int B() const { return B_; }
   void reset(const Backend& backend) const;         // to zero, in stream order
   const Buffer& memory() const { return memory_; }  // all of it, for checkpoints
   static size_t bytes(const std::vector<StateShape>& shapes, int B, DType act);
 
  private:
-  int B_ = 0;
   Buffer memory_;
   std::vector<LayerState> layers_;
 };

@@ -1,6 +1,5 @@
 #include "host/train/step_inputs.h"
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 

@@ -115,7 +115,7 @@ void Trainer::save() {
   if (log_) log_->sync();  // the state takes its lines for granted
   saved_step_ = state_.step;
   save_training_state(writer_, s_.run.state(), state_, *s_.backend, *s_.params, *optimizer_,
-                      carried_, config_, inputs_);
+                      carried_, inputs_);
 }
 
 void Trainer::roll_back(const std::string& why) {

@@ -94,7 +94,7 @@ size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer
 
 void save_training_state(SnapshotWriter& writer, const std::string& path, const TrainingState& s,
                          const Backend& backend, const ParamStore& params,
-                         const Optimizer& optimizer, const State& carried, const Config& config,
+                         const Optimizer& optimizer, const State& carried,
                          const std::vector<RunInput>& inputs) {
   auto map = std::make_shared<StateMap>();
   visit_fields(s, [&](const char* name, const auto& value) {
@@ -106,7 +106,6 @@ void save_training_state(SnapshotWriter& writer, const std::string& path, const 
   map->put("validations", int64_t(s.validations.size()));
   for (size_t i = 0; i < s.validations.size(); ++i)
     map->put("validation." + std::to_string(i), s.validations[i]);
-  map->put("config", config.to_toml());
   for (const RunInput& input : inputs) map->put(input.key, input.hash);
   map->put("device", backend.device().name());
   map->put("act", name_of(params.act()));

@@ -61,7 +61,7 @@ struct TrainingState {
 // Takes a snapshot of all a resumed run needs, and has it written to a run's state file.
 void save_training_state(SnapshotWriter& writer, const std::string& path, const TrainingState& s,
                          const Backend& backend, const ParamStore& params,
-                         const Optimizer& optimizer, const State& carried, const Config& config,
+                         const Optimizer& optimizer, const State& carried,
                          const std::vector<RunInput>& inputs);
 // Bytes of such a snapshot.
 size_t training_state_bytes(const ParamStore& params, const Optimizer& optimizer,

@@ -1,4 +1,4 @@
-// Checks of CUDA and cuBLAS calls. Included by _cuda.cu files and host/device only.
+// Checks of CUDA and cuBLAS calls. Included where kernels and memory of a GPU are.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -5,8 +5,15 @@
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/gpu.h"
-#include "kernels/base/pack.cuh"
 #include "kernels/base/view.h"
+
+namespace unroll {
+
+// Elements of T in 16 bytes.
+template <class T>
+inline constexpr int kPack = int(16 / sizeof(T));
+
+}  // namespace unroll
 
 namespace unroll::cuda {
 

@@ -13,7 +13,7 @@ inline constexpr bool kBuiltWithCuda = true;
 inline constexpr bool kBuiltWithCuda = false;
 #endif
 
-// dispatch<cpu::tanh_forward, cuda::tanh_forward>(exec, args)
+// dispatch<cpu::gemm, cuda::gemm>(exec, args)
 template <auto Cpu, auto Cuda, class Args>
 void dispatch(const Exec& exec, const Args& args) {
   switch (exec.kind) {

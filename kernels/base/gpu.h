@@ -25,7 +25,7 @@
 // What a kernel must not use: bare __shared__, asm, <<<>>>, __activemask, volatile, __constant__ or
 // __device__ variables, objects with destructors, a return before a barrier of the block, barriers
 // in branches on which the threads of a block disagree. `#if defined(__CUDA_ARCH__)` appears only
-// in the bodies of this header: the point is that both compilers see one text.
+// in gpu_nvcc.h, dtype.h and math.h: the point is that both compilers see one text.
 #pragma once
 
 #include <cstddef>

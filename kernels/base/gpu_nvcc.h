@@ -97,17 +97,8 @@ template <class T>
 GPU_DEVICE T shfl_xor(uint32_t mask, T v, int lane_mask) {
   return __shfl_xor_sync(mask, v, lane_mask);
 }
-template <class T>
-GPU_DEVICE T shfl_down(uint32_t mask, T v, int delta) {
-  return __shfl_down_sync(mask, v, delta);
-}
-template <class T>
-GPU_DEVICE T shfl_up(uint32_t mask, T v, int delta) {
-  return __shfl_up_sync(mask, v, delta);
-}
 GPU_DEVICE uint32_t ballot(uint32_t mask, bool p) { return __ballot_sync(mask, p); }
 GPU_DEVICE bool any(uint32_t mask, bool p) { return __any_sync(mask, p) != 0; }
-GPU_DEVICE bool all(uint32_t mask, bool p) { return __all_sync(mask, p) != 0; }
 
 // --- atomics and ordering, scope: the whole device ------------------------------------------
 
@@ -120,14 +111,6 @@ GPU_DEVICE T atomic_add(T* p, T v) {
     return atomicAdd(p, v);
 }
 template <class T>
-GPU_DEVICE T atomic_max(T* p, T v) {
-  static_assert(std::is_integral_v<T>);
-  if constexpr (sizeof(T) == 8)
-    return T(atomicMax(reinterpret_cast<unsigned long long*>(p), (unsigned long long)(v)));
-  else
-    return atomicMax(p, v);
-}
-template <class T>
 GPU_DEVICE T atomic_cas(T* p, T expected, T desired) {
   static_assert(std::is_integral_v<T>);
   if constexpr (sizeof(T) == 8)
@@ -135,13 +118,6 @@ GPU_DEVICE T atomic_cas(T* p, T expected, T desired) {
                        (unsigned long long)(desired)));
   else
     return atomicCAS(p, expected, desired);
-}
-template <class T>
-GPU_DEVICE T atomic_exch(T* p, T v) {
-  if constexpr (sizeof(T) == 8)
-    return T(atomicExch(reinterpret_cast<unsigned long long*>(p), (unsigned long long)(v)));
-  else
-    return atomicExch(p, v);
 }
 
 GPU_DEVICE void fence() { __threadfence(); }

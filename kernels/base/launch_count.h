@@ -1,4 +1,4 @@
-// How many kernels were launched by this process: tests and the run log read it.
+// How many kernels were launched by this process: tests read it.
 #pragma once
 
 #include <atomic>

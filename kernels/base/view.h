@@ -61,7 +61,6 @@ struct AnyView {
     return rows;
   }
   int64_t size() const { return rows() * columns(); }
-  bool contiguous() const { return R == 1 || ld == columns(); }
 
   // The caller has dispatched on dtype; a mismatch is a defect, asserted by the dispatchers.
   template <class T>

@@ -1,5 +1,5 @@
 // y (+)= a x, row by row, converting between element types: residual sums, gradient fan-out,
-// joining two directions, and the bf16 shadow of f32 weights.
+// joining two directions.
 #pragma once
 
 #include "kernels/base/exec.h"

@@ -1,5 +1,4 @@
 // CUDA bodies of the embedding ops.
-#include <algorithm>
 
 #include "kernels/base/device_algorithms.h"
 #include "kernels/elementwise/row_tiles.cuh"

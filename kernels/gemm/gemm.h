@@ -1,4 +1,4 @@
-// C = alpha op(A) op(B) + beta C, row-major, batched by stride.
+// C = op(A) op(B) + beta C, row-major.
 //
 //   C [M,N]   op(A) [M,K]   op(B) [K,N]       op(X) = X or X^T
 //
@@ -21,10 +21,7 @@ struct Gemm {
   View2 B;  // [K,N], or [N,K] if transpose_B
   Transpose transpose_A = Transpose::no;
   Transpose transpose_B = Transpose::no;
-  double alpha = 1;
   double beta = 0;  // with 0, C is not read and may hold NaN
-  int batch = 1;    // products; product i uses the views moved on by i strides
-  int64_t stride_C = 0, stride_A = 0, stride_B = 0;  // elements
 };
 void gemm(const Exec& exec, const Gemm& args);
 

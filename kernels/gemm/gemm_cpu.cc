@@ -17,17 +17,15 @@ struct Sizes {
   bool tA, tB;
 };
 
-void product(const Sizes& s, double alpha, const float* A, const float* B, double beta, float* C) {
-  const dnnl_status_t status = dnnl_sgemm(s.tA ? 'T' : 'N', s.tB ? 'T' : 'N', s.M, s.N, s.K,
-                                          float(alpha), A, s.lda, B, s.ldb, float(beta), C, s.ldc);
+void product(const Sizes& s, const float* A, const float* B, double beta, float* C) {
+  const dnnl_status_t status = dnnl_sgemm(s.tA ? 'T' : 'N', s.tB ? 'T' : 'N', s.M, s.N, s.K, 1, A,
+                                          s.lda, B, s.ldb, float(beta), C, s.ldc);
   UNROLL_CHECK(status == dnnl_success, "gemm: oneDNN status " + std::to_string(int(status)));
 }
 
-void product(const Sizes& s, double alpha, const double* A, const double* B, double beta,
-             double* C) {
+void product(const Sizes& s, const double* A, const double* B, double beta, double* C) {
   cblas_dgemm(CblasRowMajor, s.tA ? CblasTrans : CblasNoTrans, s.tB ? CblasTrans : CblasNoTrans,
-              int(s.M), int(s.N), int(s.K), alpha, A, int(s.lda), B, int(s.ldb), beta, C,
-              int(s.ldc));
+              int(s.M), int(s.N), int(s.K), 1, A, int(s.lda), B, int(s.ldb), beta, C, int(s.ldc));
 }
 
 // C = beta C: what is left of a product without terms.
@@ -45,15 +43,10 @@ void gemm(const Exec& exec, const Gemm& a) {
   const Sizes s = {a.C.n[0], a.C.n[1], tA ? a.A.n[0] : a.A.n[1], a.A.ld, a.B.ld, a.C.ld, tA, tB};
   with_real("gemm", a.C.dtype, [&](auto real) {
     using T = decltype(real);
-    const View<T, 2> A = a.A.as<T>(), B = a.B.as<T>();
-    for (int i = 0; i < a.batch; ++i) {
-      View<T, 2> C = a.C.as<T>();
-      C.data += i * a.stride_C;
-      if (s.K == 0)
-        scale(C, a.beta);
-      else
-        product(s, a.alpha, A.data + i * a.stride_A, B.data + i * a.stride_B, a.beta, C.data);
-    }
+    if (s.K == 0)
+      scale(a.C.as<T>(), a.beta);
+    else
+      product(s, a.A.as<T>().data, a.B.as<T>().data, a.beta, a.C.as<T>().data);
   });
 }
 

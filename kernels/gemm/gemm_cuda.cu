@@ -30,10 +30,8 @@ void scale_kernel(View<T, 2> C, float beta) {
 
 void scale(const Exec& exec, const Gemm& args) {
   with_act("gemm", args.C.dtype, [&](auto zero) {
-    auto C = args.C.as<decltype(zero)>();
-    for (int i = 0; i < args.batch; ++i, C.data += args.stride_C)
-      gpu::launch(scale_kernel<decltype(zero)>, row_tiles(C.n[0], C.n[1], 1), exec.stream, C,
-                  float(args.beta));
+    gpu::launch(scale_kernel<decltype(zero)>, row_tiles(args.C.n[0], args.C.n[1], 1), exec.stream,
+                args.C.as<decltype(zero)>(), float(args.beta));
   });
 }
 
@@ -42,10 +40,10 @@ void scale(const Exec& exec, const Gemm& args) {
 void gemm(const Exec& exec, const Gemm& args) {
   const int64_t M = args.C.n[0], N = args.C.n[1];
   const int64_t K = args.transpose_A == Transpose::yes ? args.A.n[0] : args.A.n[1];
-  if (M == 0 || N == 0 || args.batch == 0) return;
+  if (M == 0 || N == 0) return;
   if (K == 0) return scale(exec, args);
 
-  const float alpha = float(args.alpha), beta = float(args.beta);
+  const float alpha = 1, beta = float(args.beta);
   const auto op = [](Transpose t) { return t == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N; };
   const cublasComputeType_t compute = args.A.dtype == DType::f32 && exec.matmul == MatmulMode::tf32
                                           ? CUBLAS_COMPUTE_32F_FAST_TF32
@@ -55,20 +53,11 @@ void gemm(const Exec& exec, const Gemm& args) {
             exec.blas,
             cublasMath_t(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
         "cublasSetMathMode");
-  if (args.batch == 1)
-    check(cublasGemmEx(exec.blas, op(args.transpose_B), op(args.transpose_A), int(N), int(M),
-                       int(K), &alpha, args.B.data, type_of(args.B.dtype), int(args.B.ld),
-                       args.A.data, type_of(args.A.dtype), int(args.A.ld), &beta, args.C.data,
-                       type_of(args.C.dtype), int(args.C.ld), compute, CUBLAS_GEMM_DEFAULT),
-          "cublasGemmEx");
-  else
-    check(cublasGemmStridedBatchedEx(exec.blas, op(args.transpose_B), op(args.transpose_A), int(N),
-                                     int(M), int(K), &alpha, args.B.data, type_of(args.B.dtype),
-                                     int(args.B.ld), args.stride_B, args.A.data,
-                                     type_of(args.A.dtype), int(args.A.ld), args.stride_A, &beta,
-                                     args.C.data, type_of(args.C.dtype), int(args.C.ld),
-                                     args.stride_C, args.batch, compute, CUBLAS_GEMM_DEFAULT),
-          "cublasGemmStridedBatchedEx");
+  check(cublasGemmEx(exec.blas, op(args.transpose_B), op(args.transpose_A), int(N), int(M), int(K),
+                     &alpha, args.B.data, type_of(args.B.dtype), int(args.B.ld), args.A.data,
+                     type_of(args.A.dtype), int(args.A.ld), &beta, args.C.data,
+                     type_of(args.C.dtype), int(args.C.ld), compute, CUBLAS_GEMM_DEFAULT),
+        "cublasGemmEx");
 }
 
 }  // namespace unroll::cuda

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "kernels/base/cuda_dtype.cuh"
-#include "kernels/base/exec.h"
 #include "kernels/base/reduce.cuh"
 #include "kernels/heads/adversarial_row.h"
 #include "kernels/heads/xent_row.h"

@@ -2,7 +2,6 @@
 // the exchange, and the words for a wait that timed out.
 #include <algorithm>
 
-#include "kernels/base/pack.cuh"
 #include "kernels/recurrent/persistent_launch.cuh"
 #include "kernels/recurrent/persistent_patience.h"
 
@@ -69,18 +68,13 @@ DeviceFigures device_figures(const Exec& exec) {
   return device;
 }
 
-std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t, int64_t B,
-                                int64_t H, int passes) {
+std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t B, int64_t H,
+                                int passes) {
   std::string why;
   for (const bool backward : {false, true})
     if (!resident_plan(exec, {cell, backward, B, H, act, exec.matmul}, passes, &why).blocks)
       return why;
   return "";
-}
-
-size_t persistent_scratch_bytes(const Exec&, Cell cell, DType act, int64_t T, int64_t B,
-                                int64_t H) {
-  return unroll::persistent_scratch_bytes(cell, act, T, B, H);
 }
 
 PersistentPlan require_plan(const Exec& exec, const PersistentTask& task, int passes) {

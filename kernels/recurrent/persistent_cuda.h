@@ -32,12 +32,8 @@ DeviceFigures device_figures(const Exec& exec);
 // Empty where the persistent schedule can run this layer on the device of `exec`, forward and
 // backward, beside passes - 1 others of its size; otherwise the reason, in words that complete "the
 // persistent schedule cannot run: ".
-std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t T, int64_t B,
-                                int64_t H, int passes = 1);
-
-// Of either pass; all of args.scratch is the schedule's own.
-size_t persistent_scratch_bytes(const Exec& exec, Cell cell, DType act, int64_t T, int64_t B,
-                                int64_t H);
+std::string persistent_obstacle(const Exec& exec, Cell cell, DType act, int64_t B, int64_t H,
+                                int passes = 1);
 
 // As recurrent_forward and recurrent_backward (recurrent.h), which check the arguments. Throw a
 // usage Error where persistent_obstacle is not empty.

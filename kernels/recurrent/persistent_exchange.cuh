@@ -12,7 +12,6 @@
 #pragma once
 
 #include "kernels/base/dtype.h"
-#include "kernels/base/exec.h"
 #include "kernels/base/gpu.h"
 #include "kernels/base/reduce.cuh"
 #include "kernels/base/view.h"

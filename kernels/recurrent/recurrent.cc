@@ -185,7 +185,7 @@ void run_pair(const char* op, const Exec& exec, const Args& first, const Args& s
   if constexpr (kBuiltWithCuda) {
     if (exec.kind == DeviceKind::cuda && schedule_for(exec, first, d) == Schedule::persistent &&
         schedule_for(exec, second, e) == Schedule::persistent &&
-        cuda::persistent_obstacle(exec, first.cell, d.act, d.T, d.B, d.H, 2).empty())
+        cuda::persistent_obstacle(exec, first.cell, d.act, d.B, d.H, 2).empty())
       return Passes::persistent_pair(exec, first, second);
   }
   run<Passes>(exec, first, d);

@@ -85,8 +85,8 @@ void recurrent_backward(const Exec& exec, const RecurrentBackward& args);
 // Throws an Error where recurrent_backward would because of an argument, in the name of `op`.
 void check_recurrent_backward(const char* op, const Exec& exec, const RecurrentBackward& args);
 
-// Two passes of one cell, schedule and shape, neither of which reads what the other writes: the two
-// directions of a layer. In the persistent schedule they are one launch, each on half of the device,
+// Two passes of one cell, schedule and shape, neither of which reads what the other writes: parts of
+// two layers of a stack, or the two directions of a layer. In the persistent schedule they are one launch, each on half of the device,
 // where a half holds R; otherwise one runs after the other.
 void recurrent_forward_pair(const Exec& exec, const RecurrentForward& first,
                             const RecurrentForward& second);

@@ -8,11 +8,11 @@
 namespace unroll {
 
 struct RecurrentScratch {
-  void* Rh;     // [B,GH]  forward: R h_tm1 of one step
+  void* Rh;     // [B,GH]  forward: R h_tm1 of one step; masked backward: a product with R, [B,H]
   void* dh;     // [B,H]   backward: gradient of h_tm1 on its way to the step before;
                 //         normalised forward: output gates of one step
   void* dc;     // [B,H]   backward: gradient of c_tm1 likewise; normalised forward: c of one step
-  void* zeros;  // [GH]    CPU forward: stands in for a bias that was left out
+  void* zeros;  // [GH]    CPU: stands in for a bias that was left out, and for a reset state
   void* scaled_N;  // [B,GH]  normalised backward: g_R times the gradient of LN(R h_tm1) of one step
   void* scaled_n;  // [B,H]   normalised backward: g_c times that of LN(c)
   void* rest;      // where a schedule's own needs begin

@@ -14,14 +14,13 @@ namespace {
 constexpr const char* kNames[] = {"auto", "persistent", "step", "alternating"};
 
 // Why the schedule cannot run here; empty where it can.
-std::string obstacle(const Exec& exec, Schedule schedule, Cell cell, DType act, int64_t T,
-                     int64_t B, int64_t H, bool normalised) {
+std::string obstacle(const Exec& exec, Schedule schedule, Cell cell, DType act, int64_t B,
+                     int64_t H, bool normalised) {
   if (normalised && schedule == Schedule::persistent)
     return "layer normalisation needs sums over all units of a lane, and this schedule, which "
            "spreads a lane over many blocks, would pay an exchange among them for each";
   if constexpr (kBuiltWithCuda) {
-    if (schedule == Schedule::persistent)
-      return cuda::persistent_obstacle(exec, cell, act, T, B, H);
+    if (schedule == Schedule::persistent) return cuda::persistent_obstacle(exec, cell, act, B, H);
   }
   return "";
 }
@@ -55,7 +54,7 @@ ScheduleChoice choose_schedule(const Exec& exec, Schedule asked, Cell cell, DTyp
     return {Schedule::automatic, "the CPU has one loop"};
   }
   if (asked != Schedule::automatic) {
-    const std::string why_not = obstacle(exec, asked, cell, act, T, B, H, normalised);
+    const std::string why_not = obstacle(exec, asked, cell, act, B, H, normalised);
     if (!why_not.empty())
       throw Error(ErrorKind::usage, std::string("schedule \"") + name_of(asked) + "\" cannot run " +
                                         info_of(cell).name + " with T " + std::to_string(T) +
@@ -70,7 +69,7 @@ ScheduleChoice choose_schedule(const Exec& exec, Schedule asked, Cell cell, DTyp
   double best_us = 0;
   std::string others;
   for (const Schedule s : {Schedule::persistent, Schedule::step, Schedule::alternating}) {
-    const std::string why_not = obstacle(exec, s, cell, act, T, B, H, normalised);
+    const std::string why_not = obstacle(exec, s, cell, act, B, H, normalised);
     const StepTime time = predict(s, shape, device);
     if (why_not.empty() && (best_us == 0 || time.both() < best_us)) {
       best.schedule = s;

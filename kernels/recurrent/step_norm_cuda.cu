@@ -8,15 +8,15 @@
 //
 // What a step costs besides the product and the gap before it, by estimate, for an LSTM in bf16 with
 // B = 20, H = 1150 on an H200, where a gap after an early start is 0.5 us, a grid barrier 1 us and a
-// round trip to L2 0.3 us. The product's 73 blocks hold 16 units each:
+// round trip to L2 0.3 us. The product's 72 blocks hold 16 units each:
 //
 //                             kernels  barriers  from L2            us
-//   one cooperative kernel          1     2 + 2  2 x 73 x 14 KB     2 x (1 + 0.3 + 0.1) = 2.8
+//   one cooperative kernel          1     2 + 2  2 x 72 x 14 KB     2 x (1 + 0.3 + 0.1) = 2.8
 //   a kernel to each reduction      3         -  2.0 + 0.7 MB       2 x (0.5 + 0.3 + 0.2) = 2.0
 //   a block to each lane            2         -  0.7 MB             0.5 + 0.3 + 0.16 + 0.5 = 1.5
 //
 // Of an LSTM both passes have two reductions a step, each over all units of a lane. Spread over the
-// product's blocks, every block reads the partial sums of all of them for its lanes, 73 x 24 x 8 B,
+// product's blocks, every block reads the partial sums of all of them for its lanes, 72 x 24 x 8 B,
 // and each reduction costs a barrier or a gap; a cooperative grid cannot start early and has to fit
 // on the device at once, which bounds B H. With a block to each lane the products pass through L2,
 // written and read once, 18 KB to a multiprocessor or 0.16 us, and a reduction is a barrier of the

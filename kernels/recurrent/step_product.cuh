@@ -31,7 +31,7 @@ inline constexpr int kTileWords = 128;                         // 32-bit words, 
 struct Bf16Product {
   using Element = bf16;
   static constexpr int kTileK = 16;  // columns of a tile
-  // Column of element e of a thread's 8, in a tile of W; rows are those of tile_row.
+  // Column of element e of a thread's 8, in a tile of W; rows are those of weight_row.
   GPU_HD static int weight_column(int lane, int e) { return 2 * (lane % 4) + 8 * (e / 4) + e % 2; }
   GPU_HD static int weight_row(int lane, int e) { return lane / 4 + 8 * (e / 2 % 2); }
   // Which of the two tiles of x, and its row there.

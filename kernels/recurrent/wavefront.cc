@@ -26,7 +26,7 @@ std::string obstacle(const Exec& exec, const WavefrontTask& t) {
            ", and the two layers share a launch in the persistent one only";
   if (t.T < 2) return "a chunk of one step has no parts";
   if constexpr (kBuiltWithCuda) {
-    const std::string why = cuda::persistent_obstacle(exec, t.cell, t.act, t.T, t.B, t.H_lower, 2);
+    const std::string why = cuda::persistent_obstacle(exec, t.cell, t.act, t.B, t.H_lower, 2);
     if (!why.empty()) return "on half of the device, " + why;
   }
   return "";

@@ -2,8 +2,6 @@
 // of kPieceStrip entries.
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/base/exec.h"
 #include "kernels/base/gpu.h"

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/base/cuda_dtype.cuh"
 #include "kernels/base/exec.h"

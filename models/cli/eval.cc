@@ -1,7 +1,6 @@
 // unroll eval: perplexity of a text, with its denominators.
 #include <fmt/format.h>
 
-#include <cmath>
 #include <cstdio>
 
 #include "host/io/metrics.h"

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 
-#include "host/io/metrics.h"
 #include "host/score/text_scorer.h"
 #include "kernels/base/error.h"
 #include "models/cli/open_mixture.h"

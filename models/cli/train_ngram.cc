@@ -11,7 +11,6 @@
 #include "host/io/metrics.h"
 #include "host/io/run_log.h"
 #include "host/ngram/ngram_model.h"
-#include "kernels/base/error.h"
 #include "models/cli/train_texts.h"
 
 namespace unroll::cli {

@@ -24,7 +24,8 @@ Verb add_info(CLI::App& app);
 Verb add_recipes(CLI::App& app);
 Verb add_selftest(CLI::App& app);
 
-// --device, --threads, --precision, --eager of verbs that use a model.
+// Of verbs that use a model: --device, --threads, --precision, --eager; and for bare weights
+// --vocab-of, --vocab, --unit and --cell.
 void add_use_options(CLI::App& app, UseOptions& use);
 // --batch and --bptt of eval and score; a NeuralScorer knows their range.
 void add_shape_options(CLI::App& app, ScoringShape& shape);

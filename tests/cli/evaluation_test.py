@@ -6,7 +6,7 @@ import math
 import os
 import unittest
 
-from program import PROGRAM, ProgramTest, run, sentences
+from program import ProgramTest, run, sentences
 
 
 class EvaluationTest(ProgramTest):

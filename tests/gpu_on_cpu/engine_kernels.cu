@@ -1,7 +1,6 @@
 // Kernels for the engine's own tests.
 #include "tests/gpu_on_cpu/engine_kernels.h"
 
-#include "kernels/base/pack.cuh"
 #include "kernels/base/reduce.cuh"
 
 namespace unroll::gpu_on_cpu {
@@ -14,16 +13,6 @@ GPU_KERNEL void reduce_kernel(const T* x, T* y) {
   y[4 * i + 1] = warp_max(x[i]);
   y[4 * i + 2] = block_sum(x[i]) - block_sum(x[i]) + block_sum(x[i]);  // at once again
   y[4 * i + 3] = block_max(x[i]);
-}
-
-template <int N>
-GPU_KERNEL void double_rows_kernel(const float* x, float* y, int columns, int ld) {
-  float* to = y + int64_t(blockIdx.x) * ld;
-  for_each_pack<N>(x + int64_t(blockIdx.x) * ld, columns, int(threadIdx.x), int(blockDim.x),
-                   [&](int64_t j, auto v) {
-                     for (float& e : v.v) e *= 2;
-                     gpu::store_vec(to + j, v);
-                   });
 }
 
 GPU_KERNEL void grid_barriers_kernel(uint32_t* counts, uint32_t* arrived, uint32_t* y, int steps) {
@@ -148,13 +137,6 @@ void launch_reduce(const float* x, float* y, int blocks, int threads) {
 }
 void launch_reduce(const double* x, double* y, int blocks, int threads) {
   reduce(x, y, blocks, threads);
-}
-int launch_double_rows(const float* x, float* y, int rows, int columns, int ld) {
-  const int width = pack_width<float>(columns, {{x, ld}, {y, ld}});
-  const gpu::Launch shape{.grid = unsigned(rows), .block = 64};
-  width > 1 ? gpu::launch(double_rows_kernel<kPack<float>>, shape, nullptr, x, y, columns, ld)
-            : gpu::launch(double_rows_kernel<1>, shape, nullptr, x, y, columns, ld);
-  return width;
 }
 void launch_grid_barriers(uint32_t* counts, uint32_t* arrived, uint32_t* y, int blocks, int steps) {
   gpu::launch(grid_barriers_kernel,

@@ -10,7 +10,6 @@ void launch_reduce(const float* x, float* y, int blocks, int threads);
 void launch_reduce(const double* x, double* y, int blocks, int threads);
 // y = 2 x, rows of `columns` numbers `ld` apart, by packs where the alignment allows; returns the
 // width.
-int launch_double_rows(const float* x, float* y, int rows, int columns, int ld);
 // A counter through every barrier of the grid; y[block] = number of blocks seen at each of `steps`.
 void launch_grid_barriers(uint32_t* counts, uint32_t* arrived, uint32_t* y, int blocks, int steps);
 // `rounds` times, in 8 x 2 blocks in clusters along x, each with n numbers of x, n a multiple of 4:

@@ -1,4 +1,4 @@
-// The engine: primitives of gpu.h, reduce.cuh and pack.cuh against plain loops, replay of a seed,
+// The engine: primitives of gpu.h and reduce.cuh against plain loops, replay of a seed,
 // limits, guarded memory, the mutation hook.
 #include <gtest/gtest.h>
 
@@ -53,21 +53,6 @@ void test_reduce(double tolerance) {
 }
 TEST(Reduce, SumsAndMaximaF32) { test_reduce<float>(1e-5); }
 TEST(Reduce, SumsAndMaximaF64) { test_reduce<double>(1e-13); }
-
-TEST(Pack, RowsOfEveryAlignment) {
-  constexpr int rows = 3;
-  for (int columns : {1, 3, 4, 7, 260, 301})
-    for (int ld : {304, 305}) {
-      std::vector<float> x(size_t(rows * ld));
-      std::iota(x.begin(), x.end(), 1.0f);
-      DeviceArray<float> in(x), out(x.size(), 0.0f);
-      const int width = launch_double_rows(in.data(), out.data(), rows, columns, ld);
-      EXPECT_EQ(width, columns >= 4 && ld % 4 == 0 ? 4 : 1);
-      const std::vector<float> y = out.values();
-      for (int i = 0; i < rows * ld; ++i)
-        ASSERT_EQ(y[size_t(i)], i % ld < columns ? 2 * x[size_t(i)] : 0.0f) << columns << " " << ld;
-    }
-}
 
 TEST(GridBarrier, EveryStepSeesAllBlocks) {
   constexpr int blocks = 7, steps = 6;

@@ -116,24 +116,11 @@ GPU_DEVICE T shfl_xor(uint32_t mask, T v, int lane_mask, Site site = Site::here(
   sim::warp_shuffle(sim::WarpKind::shfl_xor, mask, &v, sizeof(T), lane_mask, site);
   return v;
 }
-template <class T>
-GPU_DEVICE T shfl_down(uint32_t mask, T v, int delta, Site site = Site::here()) {
-  sim::warp_shuffle(sim::WarpKind::shfl_down, mask, &v, sizeof(T), delta, site);
-  return v;
-}
-template <class T>
-GPU_DEVICE T shfl_up(uint32_t mask, T v, int delta, Site site = Site::here()) {
-  sim::warp_shuffle(sim::WarpKind::shfl_up, mask, &v, sizeof(T), delta, site);
-  return v;
-}
 GPU_DEVICE uint32_t ballot(uint32_t mask, bool p, Site site = Site::here()) {
   return sim::warp_vote(sim::WarpKind::ballot, mask, p, site);
 }
 GPU_DEVICE bool any(uint32_t mask, bool p, Site site = Site::here()) {
   return sim::warp_vote(sim::WarpKind::any, mask, p, site) != 0;
-}
-GPU_DEVICE bool all(uint32_t mask, bool p, Site site = Site::here()) {
-  return sim::warp_vote(sim::WarpKind::all, mask, p, site) == mask;
 }
 
 // --- atomics and ordering -------------------------------------------------------------------
@@ -153,22 +140,11 @@ GPU_DEVICE T atomic_add(T* p, std::type_identity_t<T> v, Site site = Site::here(
       p, [v](T old) { return T(old + v); }, site);
 }
 template <class T>
-GPU_DEVICE T atomic_max(T* p, std::type_identity_t<T> v, Site site = Site::here()) {
-  static_assert(std::is_integral_v<T>);
-  return atomic_update(
-      p, [v](T old) { return old > v ? old : v; }, site);
-}
-template <class T>
 GPU_DEVICE T atomic_cas(T* p, std::type_identity_t<T> expected, std::type_identity_t<T> desired,
                         Site site = Site::here()) {
   static_assert(std::is_integral_v<T>);
   return atomic_update(
       p, [=](T old) { return old == expected ? desired : old; }, site);
-}
-template <class T>
-GPU_DEVICE T atomic_exch(T* p, std::type_identity_t<T> v, Site site = Site::here()) {
-  return atomic_update(
-      p, [v](T) { return v; }, site);
 }
 
 GPU_DEVICE void fence(Site site = Site::here()) { sim::fence(site); }

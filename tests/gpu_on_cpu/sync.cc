@@ -7,8 +7,8 @@
 namespace unroll::gpu_on_cpu {
 namespace {
 
-const char* const kWarpNames[] = {"sync_warp", "shfl", "shfl_xor", "shfl_down", "shfl_up", "ballot",
-                                  "any",       "all",  "ldmatrix", "mma_bf16",  "mma_tf32"};
+const char* const kWarpNames[] = {"sync_warp", "shfl",     "shfl_xor", "ballot",
+                                  "any",       "ldmatrix", "mma_bf16", "mma_tf32"};
 const char* warp_name(WarpKind kind) { return kWarpNames[int(kind)]; }
 
 bool same(Site a, Site b) {
@@ -79,8 +79,6 @@ void shuffle(Meeting& m) {
     int from = m.operand[lane];
     if (m.kind == WarpKind::shfl) from &= 31;
     if (m.kind == WarpKind::shfl_xor) from = lane ^ from;
-    if (m.kind == WarpKind::shfl_down) from = lane + from > 31 ? lane : lane + from;
-    if (m.kind == WarpKind::shfl_up) from = lane - from < 0 ? lane : lane - from;
     if (from > 31 || !(m.mask >> from & 1))
       fail("warp-mask", std::string("warp-mask: lane ") + std::to_string(lane) + " of " +
                             text_of(*current) + "'s warp reads lane " + std::to_string(from) +
@@ -110,12 +108,9 @@ void exchange(Meeting& m) {
       return;
     case WarpKind::shfl:
     case WarpKind::shfl_xor:
-    case WarpKind::shfl_down:
-    case WarpKind::shfl_up:
       return shuffle(m);
     case WarpKind::ballot:
     case WarpKind::any:
-    case WarpKind::all:
       return vote(m);
     case WarpKind::ldmatrix:
       return load_matrices(m);

@@ -26,22 +26,10 @@ int cluster_rank();
 void* cluster_map(const void* own, int rank, Site site);
 void wait_for_previous(Site site);
 
-enum class WarpKind : uint8_t {
-  sync,
-  shfl,
-  shfl_xor,
-  shfl_down,
-  shfl_up,
-  ballot,
-  any,
-  all,
-  ldmatrix,
-  mma_bf16,
-  mma_tf32
-};
+enum class WarpKind : uint8_t { sync, shfl, shfl_xor, ballot, any, ldmatrix, mma_bf16, mma_tf32 };
 // Exchanges the `bytes` at `value` between the lanes of `mask`.
 void warp_shuffle(WarpKind kind, uint32_t mask, void* value, int bytes, int operand, Site site);
-// The lanes of `mask` for which p holds, and for `any`/`all` the same.
+// The lanes of `mask` for which p holds, and for `any` the same.
 uint32_t warp_vote(WarpKind kind, uint32_t mask, bool p, Site site);
 void ldmatrix(uint32_t* r, int matrices, bool transposed, const void* row, Site site);
 void mma(WarpKind kind, float* d, const uint32_t* a, const uint32_t* b, Site site);

@@ -56,7 +56,7 @@ CUDA_WORDS = [  # pattern, what to use, files that may
     (r"\b__ldg\b|\b__ldc[gsv]\b|\b__st[a-z]{2}\b", "gpu::load_vec", ()),
     # Scalar functions take the device's own exp, tanh and rounding on a GPU.
     (r"\b__CUDA_ARCH__\b", "one text for both compilers",
-     ("kernels/base/dtype.h", "kernels/base/math.h", "kernels/base/fast_math.h")),
+     ("kernels/base/dtype.h", "kernels/base/math.h")),
     (r"\bcudaLaunch\w+", "gpu::launch", ()),
     (r"\bcuda(Malloc|Free|Memcpy|Memset|\w+Synchronize)\w*",
      "memory from the caller: kernels never allocate, copy or synchronise", ()),

@@ -10,13 +10,12 @@
 namespace unroll::cuda {
 namespace {
 
-// Rows of a device matrix as f32, moved on by `offset` elements.
-std::vector<float> load_matrix(const View2& m, int64_t offset, bool transposed) {
+// Rows of a device matrix as f32.
+std::vector<float> load_matrix(const View2& m, bool transposed) {
   const int64_t rows = m.n[0], columns = m.n[1];
   std::vector<float> values(size_t(rows * columns));
   for (int64_t i = 0; i < rows; ++i) {
-    const char* row =
-        static_cast<const char*>(m.data) + (offset + i * m.ld) * int64_t(size_of(m.dtype));
+    const char* row = static_cast<const char*>(m.data) + i * m.ld * int64_t(size_of(m.dtype));
     if (columns) gpu_on_cpu::device_read(row, size_t(columns) * size_of(m.dtype));
     for (int64_t j = 0; j < columns; ++j) {
       const float v = m.dtype == DType::bf16 ? float(reinterpret_cast<const bf16*>(row)[j])
@@ -27,12 +26,10 @@ std::vector<float> load_matrix(const View2& m, int64_t offset, bool transposed) 
   return values;
 }
 
-// C = alpha A B + beta C, sums in f32; A is [M,K], B is [K,N], both dense.
-void multiply(const Gemm& g, int64_t offset, const std::vector<float>& A,
-              const std::vector<float>& B) {
+// C = A B + beta C, sums in f32; A is [M,K], B is [K,N], both dense.
+void multiply(const Gemm& g, const std::vector<float>& A, const std::vector<float>& B) {
   const int64_t M = g.C.n[0], N = g.C.n[1], K = M ? int64_t(A.size()) / M : 0;
-  const std::vector<float> old =
-      g.beta != 0 ? load_matrix(g.C, offset, false) : std::vector<float>();
+  const std::vector<float> old = g.beta != 0 ? load_matrix(g.C, false) : std::vector<float>();
   std::vector<float> sums(static_cast<size_t>(N));
   for (int64_t i = 0; i < M; ++i) {
     std::fill(sums.begin(), sums.end(), 0.0f);
@@ -41,9 +38,9 @@ void multiply(const Gemm& g, int64_t offset, const std::vector<float>& A,
       const float* b = &B[size_t(k * N)];
       for (int64_t j = 0; j < N; ++j) sums[size_t(j)] += a * b[j];
     }
-    char* row = static_cast<char*>(g.C.data) + (offset + i * g.C.ld) * int64_t(size_of(g.C.dtype));
+    char* row = static_cast<char*>(g.C.data) + i * g.C.ld * int64_t(size_of(g.C.dtype));
     for (int64_t j = 0; j < N; ++j) {
-      float v = float(g.alpha) * sums[size_t(j)];
+      float v = sums[size_t(j)];
       if (g.beta != 0) v += float(g.beta) * old[size_t(i * N + j)];
       if (g.C.dtype == DType::bf16)
         reinterpret_cast<bf16*>(row)[j] = bf16(v);
@@ -57,14 +54,12 @@ void multiply(const Gemm& g, int64_t offset, const std::vector<float>& A,
 }  // namespace
 
 void gemm(const Exec& exec, const Gemm& g) {
-  gpu_on_cpu::enqueue(
-      gpu_on_cpu::stream_of(exec.blas), [g, scribble = gpu_on_cpu::scribble_workspace(exec.blas)] {
-        scribble();
-        for (int i = 0; i < g.batch; ++i)
-          multiply(g, i * g.stride_C,
-                   load_matrix(g.A, i * g.stride_A, g.transpose_A == Transpose::yes),
-                   load_matrix(g.B, i * g.stride_B, g.transpose_B == Transpose::yes));
-      });
+  gpu_on_cpu::enqueue(gpu_on_cpu::stream_of(exec.blas),
+                      [g, scribble = gpu_on_cpu::scribble_workspace(exec.blas)] {
+                        scribble();
+                        multiply(g, load_matrix(g.A, g.transpose_A == Transpose::yes),
+                                 load_matrix(g.B, g.transpose_B == Transpose::yes));
+                      });
 }
 
 }  // namespace unroll::cuda

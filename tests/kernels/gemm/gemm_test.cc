@@ -10,31 +10,26 @@ namespace {
 
 struct Case {
   int64_t M, N, K, pad;
-  double alpha, beta;
-  int batch;
+  double beta;
 };
-constexpr Case kCases[] = {
-    {1, 1, 1, 0, 1, 0, 1},      {3, 5, 7, 0, 1, 0, 1},      {17, 33, 65, 3, 1, 1, 1},
-    {1, 37, 13, 8, -0.5, 0, 1}, {37, 1, 13, 1, 1, 0.25, 1}, {5, 4, 0, 2, 1, 0.5, 1},
-    {5, 4, 0, 0, 1, 0, 1},      {0, 4, 3, 0, 1, 0, 1},      {4, 0, 3, 0, 1, 1, 1},
-    {20, 40, 10, 0, 2, 1, 1},   {6, 7, 9, 1, 1, 1, 3},      {8, 16, 24, 0, 1, 0, 2}};
+constexpr Case kCases[] = {{1, 1, 1, 0, 0},    {3, 5, 7, 0, 0},     {17, 33, 65, 3, 1},
+                           {1, 37, 13, 8, 0},  {37, 1, 13, 1, .25}, {5, 4, 0, 2, 0.5},
+                           {5, 4, 0, 0, 0},    {0, 4, 3, 0, 0},     {4, 0, 3, 0, 1},
+                           {20, 40, 10, 0, 1}, {6, 7, 9, 1, 1},     {8, 16, 24, 0, 0}};
 
 class GemmTest : public OnTargets {
  protected:
   void run(const Case& c, Transpose tA, Transpose tB, DType out) {
     SCOPED_TRACE(testing::Message()
-                 << c.M << "x" << c.N << "x" << c.K << " pad " << c.pad << " alpha " << c.alpha
-                 << " beta " << c.beta << " batch " << c.batch
+                 << c.M << "x" << c.N << "x" << c.K << " pad " << c.pad << " beta " << c.beta
                  << (tA == Transpose::yes ? " A^T" : "") << (tB == Transpose::yes ? " B^T" : "")
                  << " to " << unroll::name_of(out));
     const bool ta = tA == Transpose::yes, tb = tB == Transpose::yes;
-    // The products of a batch lie one below the other.
     const int64_t a_rows = ta ? c.K : c.M, a_columns = ta ? c.M : c.K;
     const int64_t b_rows = tb ? c.N : c.K, b_columns = tb ? c.K : c.N;
-    Array<3> A(backend(), act(), {c.batch, a_rows, a_columns}, c.pad);
-    Array<3> B(backend(), act(), {c.batch, b_rows, b_columns}, c.pad);
-    Array<3> C(backend(), out, {c.batch, c.M, c.N}, c.pad),
-        C_again(backend(), out, {c.batch, c.M, c.N}, c.pad);
+    Array<2> A(backend(), act(), {a_rows, a_columns}, c.pad);
+    Array<2> B(backend(), act(), {b_rows, b_columns}, c.pad);
+    Array<2> C(backend(), out, {c.M, c.N}, c.pad), C_again(backend(), out, {c.M, c.N}, c.pad);
     const auto a = random_values(A.view.size(), act(), 1),
                b = random_values(B.view.size(), act(), 2),
                before = random_values(C.view.size(), out, 3);
@@ -44,28 +39,18 @@ class GemmTest : public OnTargets {
     if (c.beta != 0) C.fill(before), C_again.fill(before);
 
     std::vector<double> expected(before.size());
-    for (int64_t i = 0; i < c.batch; ++i)
-      for (int64_t m = 0; m < c.M; ++m)
-        for (int64_t n = 0; n < c.N; ++n) {
-          double sum = 0;
-          for (int64_t k = 0; k < c.K; ++k)
-            sum += a[size_t((i * a_rows + (ta ? k : m)) * a_columns + (ta ? m : k))] *
-                   b[size_t((i * b_rows + (tb ? n : k)) * b_columns + (tb ? k : n))];
-          const size_t at = size_t((i * c.M + m) * c.N + n);
-          expected[at] = c.alpha * sum + (c.beta == 0 ? 0 : c.beta * before[at]);
-        }
-    for (Array<3>* to : {&C, &C_again})
-      gemm(exec(), {.C = to->view.at(0),
-                    .A = A.view.at(0),
-                    .B = B.view.at(0),
-                    .transpose_A = tA,
-                    .transpose_B = tB,
-                    .alpha = c.alpha,
-                    .beta = c.beta,
-                    .batch = c.batch,
-                    .stride_C = c.M * C.view.ld,
-                    .stride_A = a_rows * A.view.ld,
-                    .stride_B = b_rows * B.view.ld});
+    for (int64_t m = 0; m < c.M; ++m)
+      for (int64_t n = 0; n < c.N; ++n) {
+        double sum = 0;
+        for (int64_t k = 0; k < c.K; ++k)
+          sum += a[size_t((ta ? k : m) * a_columns + (ta ? m : k))] *
+                 b[size_t((tb ? n : k) * b_columns + (tb ? k : n))];
+        const size_t at = size_t(m * c.N + n);
+        expected[at] = sum + (c.beta == 0 ? 0 : c.beta * before[at]);
+      }
+    for (Array<2>* to : {&C, &C_again})
+      gemm(exec(),
+           {.C = *to, .A = A, .B = B, .transpose_A = tA, .transpose_B = tB, .beta = c.beta});
     synchronize();
     expect_close(C.read(), expected, tolerance(GetParam()), "C");
     EXPECT_TRUE(C.padding_untouched());

@@ -12,9 +12,8 @@ struct PersistentArrays : RecurrentArrays {
   PersistentArrays(const Backend& backend, const oracle::Layer<double>& a, const Target& t,
                    int64_t pad)
       : RecurrentArrays(backend, a, t, pad),
-        own_scratch(
-            backend, DType::u8,
-            {int64_t(cuda::persistent_scratch_bytes(backend.exec(), a.cell, t.act, T, B, H))}),
+        own_scratch(backend, DType::u8,
+                    {int64_t(persistent_scratch_bytes(a.cell, t.act, T, B, H))}),
         left(backend, DType::u8, {own_scratch.view.n[0]}) {
     left.fill(0x3f);
   }

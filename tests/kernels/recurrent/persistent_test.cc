@@ -216,7 +216,7 @@ TEST_P(PersistentTest, PlansForItself) {
   const RecurrentCase c = {3, 11, 21, false, false, true, true, 0};
   oracle::Layer<double> layer = random_layer(Cell::lstm, c, GetParam());
   PersistentArrays arrays(backend(), layer, GetParam(), 0);
-  EXPECT_EQ(cuda::persistent_obstacle(exec(), Cell::lstm, act(), c.T, c.B, c.H), "");
+  EXPECT_EQ(cuda::persistent_obstacle(exec(), Cell::lstm, act(), c.B, c.H), "");
   RecurrentForward forward = arrays.persistent_forward_args();
   forward.saved = {};
   cuda::persistent_forward(exec(), forward);

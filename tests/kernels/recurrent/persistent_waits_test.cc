@@ -144,17 +144,17 @@ TEST_P(PersistentWaitsTest, AClusterTimesOutTogether) {
 }
 
 TEST_P(PersistentWaitsTest, WhatDoesNotFitIsSaidWithNumbers) {
-  const std::string wide = cuda::persistent_obstacle(exec(), Cell::lstm, act(), 35, 20, 100000);
+  const std::string wide = cuda::persistent_obstacle(exec(), Cell::lstm, act(), 20, 100000);
   EXPECT_NE(wide.find("with H = 100000 spread over"), std::string::npos) << wide;
   EXPECT_NE(wide.find("KB of shared memory; the device gives it"), std::string::npos) << wide;
-  const std::string f64 = cuda::persistent_obstacle(exec(), Cell::lstm, DType::f64, 35, 20, 650);
+  const std::string f64 = cuda::persistent_obstacle(exec(), Cell::lstm, DType::f64, 20, 650);
   EXPECT_NE(f64.find("not in f64"), std::string::npos) << f64;
-  EXPECT_EQ(cuda::persistent_scratch_bytes(exec(), Cell::lstm, DType::f64, 35, 20, 650), 0u);
+  EXPECT_EQ(persistent_scratch_bytes(Cell::lstm, DType::f64, 35, 20, 650), 0u);
 
   Exec small = exec();
   small.sm_count = 1;
   const RecurrentCase c = {2, 2, 208, false, false, false, false, 0};
-  EXPECT_NE(cuda::persistent_obstacle(small, Cell::lstm, act(), c.T, c.B, c.H), "");
+  EXPECT_NE(cuda::persistent_obstacle(small, Cell::lstm, act(), c.B, c.H), "");
   oracle::Layer<double> layer = random_layer(Cell::lstm, c, GetParam());
   PersistentArrays arrays(backend(), layer, GetParam(), 0);
   try {

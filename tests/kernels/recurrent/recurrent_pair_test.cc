@@ -66,7 +66,7 @@ TEST_P(RecurrentPairTest, OneAfterTheOtherWhereBothDoNotFit) {
   small.sm_count = 2;
   RecurrentCase c = {2, 2, 16, false, false, true, true, 0};
   const auto fits = [&](int passes) {
-    return cuda::persistent_obstacle(small, Cell::lstm, act(), c.T, c.B, c.H, passes).empty();
+    return cuda::persistent_obstacle(small, Cell::lstm, act(), c.B, c.H, passes).empty();
   };
   while (fits(2)) c.H += 16;
   ASSERT_TRUE(fits(1));
