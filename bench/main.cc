@@ -51,12 +51,16 @@ int run(int argc, char** argv) {
   if (precision != "fp32" && precision != "tf32" && precision != "bf16")
     throw Error(ErrorKind::usage, "--precision \"" + precision + "\": expected fp32, tf32 or bf16");
   const Device device = Device::parse(device_text, std::atoi(threads.c_str()));
-  if (precision != "fp32" && device.kind() != DeviceKind::cuda)
-    throw Error(ErrorKind::usage, "--precision " + precision +
-                                      " needs a CUDA device; use --precision fp32 on the CPU");
+  const bool on_cuda = device.kind() == DeviceKind::cuda;
+  if (precision == "tf32" && !on_cuda)
+    throw Error(ErrorKind::usage,
+                "--precision tf32 needs a CUDA device; use --precision fp32 or bf16 on the CPU");
 
-  const bench::Bench bench(device, precision == "bf16" ? DType::bf16 : DType::f32,
-                           precision == "tf32" ? MatmulMode::tf32 : MatmulMode::f32, quick);
+  const bench::Bench bench(device, precision == "bf16" && on_cuda ? DType::bf16 : DType::f32,
+                           precision == "tf32"               ? MatmulMode::tf32
+                           : precision == "bf16" && !on_cuda ? MatmulMode::bf16
+                                                             : MatmulMode::f32,
+                           quick);
   int failed = 0;
   char machine[200];
   std::snprintf(machine, sizeof machine, "%s, %s: copies at %.1f GB/s, products at %.1f GFLOP/s",

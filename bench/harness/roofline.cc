@@ -161,7 +161,10 @@ void Bench::run(benchmark::State& state, const Work& work,
 }
 
 void Bench::add(const std::string& name, std::function<void(Case&)> make) const {
-  const std::string precision = backend_.exec().matmul == MatmulMode::tf32 ? "tf32" : name_of(act_);
+  const MatmulMode matmul = backend_.exec().matmul;
+  const std::string precision = matmul == MatmulMode::tf32   ? "tf32"
+                                : matmul == MatmulMode::bf16 ? "bf16"
+                                                             : name_of(act_);
   registered(name + "/" + precision, [this, make = std::move(make)](benchmark::State& state) {
     Case c;
     make(c);

@@ -4,8 +4,7 @@
   ./dev bench compare_precisions --data DIR [--recipe awd-lstm] [--precisions bf16 fp32] [--epochs 2] [--max-steps N]
                                  [--seeds 3] [--json FILE] [--quick]
 
-DIR holds texts of the names *train* and *valid*, e.g. the Penn Treebank. The second precision is the reference; on a
-CPU the two are fp32 and fp64 unless named. Seed by seed both draw the same initial weights, chunk lengths and masks.
+DIR holds texts of the names *train* and *valid*, e.g. the Penn Treebank. The second precision is the reference. Seed by seed both draw the same initial weights, chunk lengths and masks.
 Seeds are done in turn, so that a run that is ended early compares those it has. Prints the validation perplexity of
 every run, the means, and the spread of each precision, its largest perplexity minus its smallest. The first precision
 passes if its mean is less than the spread of the reference above the reference's mean. --quick: a small model, the
@@ -52,13 +51,12 @@ def main():
     beside.add_options(parser)
     parser.add_argument("--data", required=True)
     parser.add_argument("--recipe", default="awd-lstm")
-    parser.add_argument("--precisions", nargs=2, choices=("bf16", "tf32", "fp32", "fp64"))
+    parser.add_argument("--precisions", nargs=2, choices=("bf16", "tf32", "fp32", "fp64"), default=["bf16", "fp32"])
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--max-steps", type=int, default=0, help="of a run; 0: no limit but the epochs")
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     beside.settle(args)
-    args.precisions = args.precisions or (["bf16", "fp32"] if args.device == "cuda" else ["fp32", "fp64"])
     if args.quick:
         args.epochs, args.max_steps, args.seeds = 1, 20, 2
     narrow, wide = args.precisions

@@ -10,7 +10,7 @@ else python3 of the PATH); after all rounds the medians and the median ratio of 
 that unroll takes for an epoch of that text at its median. Both run the same number of steps on the same number of
 threads; start, reading of the text, warm-up steps, evaluation and saving lie outside the timed part. --precision is
 unroll's: bf16 where a GPU answers, else fp32. The peer counts with the fastest of its variants and precisions: eager,
-compiled and graphed, in fp16, bf16, TF32 and fp32; on a CPU eager in fp32. Each is printed to standard error. Without
+compiled and graphed, in fp16, bf16, TF32 and fp32; on a CPU eager, in fp32 and where unroll is in bf16 in that too. Each is printed to standard error. Without
 PyTorch only unroll is measured. --quick: a few steps, one round, and of the AWD-LSTM an eighth of its width.
 """
 import argparse
@@ -92,7 +92,8 @@ def main():
     args = parser.parse_args()
     beside.settle(args)
     args.peer_precisions = args.peer_precisions or (
-        ["fp32"] if args.device == "cpu" else ["fp16", "bf16", "tf32", "fp32"])
+        ["fp16", "bf16", "tf32", "fp32"] if args.device != "cpu"
+        else ["bf16", "fp32"] if args.precision == "bf16" else ["fp32"])
     if args.quick:
         args.rounds, args.warmup, args.intervals, args.recipe = 1, 2, 2, args.recipe[:1]
     text = beside.text_of(args.data, "train")

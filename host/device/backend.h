@@ -8,6 +8,7 @@
 #include "host/device/device.h"
 #include "host/device/side_branch.h"
 #include "host/device/stream.h"
+#include "host/memory/buffer.h"
 
 namespace unroll {
 
@@ -30,6 +31,7 @@ class Backend {
   Stream stream_;
   std::optional<BlasHandle> blas_;
   std::unique_ptr<SideBranch> side_;
+  Buffer workspace_;
 };
 
 }  // namespace unroll

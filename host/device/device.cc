@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "kernels/base/cpu_dtype.h"
 #include "kernels/base/dispatch.h"
 #include "kernels/base/error.h"
 
@@ -40,6 +41,8 @@ Device Device::cpu(int threads) {
   d.name_ = "CPU, " + std::to_string(d.threads_) + (d.threads_ == 1 ? " thread" : " threads");
   return d;
 }
+
+bool Device::multiplies_bf16() const { return kind_ == DeviceKind::cuda || cpu::multiplies_bf16(); }
 
 bool Device::built_with_cuda() { return kBuiltWithCuda; }
 

@@ -33,6 +33,8 @@ class Device {
   const std::string& why_cpu() const {
     return why_cpu_;
   }  // after "auto": why there is no GPU, or ""
+  // Whether products of bf16 are faster here than those of f32.
+  bool multiplies_bf16() const;
   size_t memory_bytes() const { return memory_bytes_; }
   size_t free_memory_bytes() const;
 

@@ -313,10 +313,10 @@ void Config::validate() const {
     if (rate < 0 && rate != -1)
       usage(std::string(key) + " = " + fmt::format("{}", rate) +
             ", expected 0 to 0.99, or -1 to take dropout = " + fmt::format("{}", dropout));
-  if (device == "cpu" && (precision == "tf32" || precision == "bf16"))
-    usage("precision = \"" + precision +
-          "\" needs a GPU, and device = \"cpu\"; use fp32, or "
-          "device = \"cuda\"");
+  if (device == "cpu" && precision == "tf32")
+    usage(
+        "precision = \"tf32\" needs a GPU, and device = \"cpu\"; use fp32 or bf16, or "
+        "device = \"cuda\"");
   if (device.starts_with("cuda") && precision == "fp64")
     usage(
         "precision = \"fp64\" is for checks on the CPU; use fp32 on the GPU, or "

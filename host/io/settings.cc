@@ -219,7 +219,7 @@ std::vector<Setting> make_table() {
 
     {"device", system, K::text, &C::device, 0, 0, {}, {}, "auto, cpu, cuda or cuda:N"},
     {"precision", system, K::choice, &C::precision, 0, 0, {"fp32", "tf32", "bf16", "fp64"}, {},
-     "arithmetic: tf32 and bf16 on a GPU only, fp64 on the CPU only"},
+     "arithmetic: tf32 on a GPU only, fp64 on the CPU only"},
     {"threads", system, K::integer, &C::threads, 0, 4096, {}, {"cpu_threads"},
      "CPU threads; 0 is one per core"},
     {"seed", system, K::integer, &C::seed, 0, kMany, {}, {"random_seed", "rand_seed"},

@@ -8,6 +8,9 @@
 
 namespace unroll::cpu {
 
+// Whether the processor has instructions for products of bf16.
+bool multiplies_bf16();
+
 // Calls body(float{}) or body(double{}). Throws Error for any other type.
 template <class Body>
 void with_real(const char* op, DType dtype, Body&& body) {

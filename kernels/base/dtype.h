@@ -28,9 +28,10 @@ struct bf16 {
       float f;
       uint32_t u;
     } v{x};
+    // No branch: loops over it become vector code.
+    const uint32_t quiet = v.u | 0x400000u, rounded = v.u + 0x7fffu + ((v.u >> 16) & 1u);
     const bool is_nan = (v.u & 0x7fffffffu) > 0x7f800000u;
-    bits = is_nan ? uint16_t((v.u >> 16) | 0x40u)
-                  : uint16_t((v.u + 0x7fffu + ((v.u >> 16) & 1u)) >> 16);
+    bits = uint16_t((is_nan ? quiet : rounded) >> 16);
 #endif
   }
   GPU_HD operator float() const {

@@ -14,8 +14,9 @@ namespace unroll {
 // byte is reserved.
 enum class DeviceKind : uint8_t { none, cpu, cuda };
 
-// How f32 matrix products are computed on CUDA. bf16 operands always use the tensor cores.
-enum class MatmulMode : uint8_t { f32, tf32 };
+// How f32 matrix products are computed: of the operands as they are, rounded to TF32 (CUDA) or to
+// bf16 (CPU); sums are kept in f32. bf16 operands always use CUDA's tensor cores.
+enum class MatmulMode : uint8_t { f32, tf32, bf16 };
 
 struct Exec {
   DeviceKind kind = DeviceKind::cpu;
@@ -24,6 +25,9 @@ struct Exec {
   MatmulMode matmul = MatmulMode::f32;
   int sm_count = 1;  // multiprocessors of the CUDA device
   int threads = 1;   // worker threads of the CPU backend
+  // Of MatmulMode::bf16: for every worker thread as many bytes, for operands once rounded.
+  char* workspace = nullptr;
+  size_t workspace_bytes = 0;
 };
 
 }  // namespace unroll

@@ -4,7 +4,7 @@
 //
 // dtypes: A and B equal, f32, f64 (CPU) or bf16 (CUDA); C in the same type or, for bf16 operands,
 // in f32. Sums are kept in f32 (f64 for f64). cuBLAS on CUDA; on the CPU oneDNN in f32 and OpenBLAS
-// in f64. Each view's row stride is its leading dimension. M, N or K may be 0: with K = 0, C
+// in f64. With MatmulMode::bf16 (CPU), f32 operands are rounded to bf16 on their way in. Each view's row stride is its leading dimension. M, N or K may be 0: with K = 0, C
 // becomes beta C. Throws Error if the shapes or dtypes do not fit.
 #pragma once
 

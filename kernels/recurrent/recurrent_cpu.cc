@@ -169,7 +169,7 @@ void forward(const Exec& exec, const RecurrentForward& a) {
         recurrent_packed_bytes(exec, a.cell, a.h.dtype, int(walk.T), int(B), int(H));
     if (bytes)
       packed.emplace(exec, (masked ? a.h_in : a.h).at(0).as<float>(), a.R.as<float>(),
-                     Scratch{scratch.rest, bytes});
+                     Transpose::yes, 0, Scratch{scratch.rest, bytes});
   }
 
   for (int64_t k = 0; k < walk.T; ++k) {
@@ -243,6 +243,18 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
   T* const zeros = static_cast<T*>(scratch.zeros);
   std::fill_n(zeros, H, T(0));
   const View2 product = view_of(masked ? scratch.Rh : scratch.dh, a.h.dtype, B, H);
+  const View3& to_R = C::split || a.norm ? a.dRh : a.dWx;
+  const double beta = masked ? 0 : 1;
+
+  // In f32 a product with R as it lies is as fast.
+  std::optional<PackedGemm> packed;
+  if constexpr (std::is_same_v<T, float>) {
+    const size_t bytes =
+        recurrent_packed_bytes(exec, a.cell, a.h.dtype, int(walk.T), int(B), int(H));
+    if (bytes && exec.matmul == MatmulMode::bf16)
+      packed.emplace(exec, to_R.at(0).as<float>(), a.R.as<float>(), Transpose::no, beta,
+                     Scratch{scratch.rest, bytes});
+  }
 
   for (int64_t k = walk.T - 1; k >= 0; --k) {
     const int64_t t = walk.step(k), before = walk.slot_before(t), after = walk.slot_after(t),
@@ -304,11 +316,13 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
     else
       for_lanes_and_units(B, H, one_step);
     // Nobody asks for the gradient of the carried-in state.
-    if (k > 0)
-      cpu::gemm(exec, {.C = product,
-                       .A = (C::split || a.norm ? a.dRh : a.dWx).at(t),
-                       .B = a.R,
-                       .beta = masked ? 0.0 : 1.0});
+    if (k == 0) break;
+    if constexpr (std::is_same_v<T, float>) {
+      if (packed)
+        packed->multiply(static_cast<float*>(product.data),
+                         static_cast<const float*>(to_R.at(t).data));
+    }
+    if (!packed) cpu::gemm(exec, {.C = product, .A = to_R.at(t), .B = a.R, .beta = beta});
   }
 }
 
@@ -316,7 +330,10 @@ void backward(const Exec& exec, const RecurrentBackward& a) {
 
 size_t recurrent_packed_bytes(const Exec& exec, Cell cell, DType act, int T, int B, int H) {
   if (act != DType::f32 || T < kPackMinSteps || B < kPackMinLanes) return 0;
-  return PackedGemm::scratch_bytes(exec, B, info_of(cell).gates * H, H);
+  const int64_t GH = info_of(cell).gates * H;
+  const size_t forward_bytes = PackedGemm::scratch_bytes(exec, {B, GH, H});
+  if (exec.matmul != MatmulMode::bf16) return forward_bytes;
+  return std::max(forward_bytes, PackedGemm::scratch_bytes(exec, {B, H, GH}));
 }
 
 void recurrent_forward(const Exec& exec, const RecurrentForward& a) {

@@ -170,10 +170,12 @@ Arithmetic parse_precision(const std::string& precision, const Device& device) {
   if (precision.empty() || precision == "fp32") return {DType::f32, MatmulMode::f32};
   if (precision == "fp64" && !cuda) return {DType::f64, MatmulMode::f32};
   if (precision == "tf32" && cuda) return {DType::f32, MatmulMode::tf32};
-  if (precision == "bf16" && cuda) return {DType::bf16, MatmulMode::f32};
+  if (precision == "bf16")
+    return cuda ? Arithmetic{DType::bf16, MatmulMode::f32}
+                : Arithmetic{DType::f32, MatmulMode::bf16};
   throw Error(ErrorKind::usage, "--precision " + precision + ": " + device.name() + " has " +
                                     (cuda ? "fp32, tf32 and bf16; fp64 wants --device cpu"
-                                          : "fp32 and fp64; tf32 and bf16 want a GPU"));
+                                          : "fp32, bf16 and fp64; tf32 wants a GPU"));
 }
 
 std::unique_ptr<OpenModel> open_model(const std::string& argument, const UseOptions& use) {

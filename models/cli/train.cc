@@ -173,6 +173,10 @@ void describe_run(Terminal& terminal, const Config& config, const Texts& texts, 
   terminal.say(fmt::format("device    {}{}, {}, seed {}, unroll {}", backend.device().name(),
                            why.empty() ? "" : " (" + why + ")", config.precision, config.seed,
                            version()));
+  if (config.precision == "bf16" && !backend.device().multiplies_bf16())
+    terminal.warning(
+        "this processor has no instructions for bf16 (AVX512_BF16 or AMX), so bf16 is no faster "
+        "than fp32");
   if (const unsigned cores = std::thread::hardware_concurrency();
       cores > 0 && config.threads > int64_t(cores))
     terminal.warning(fmt::format(

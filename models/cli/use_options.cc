@@ -7,8 +7,7 @@ namespace unroll::cli {
 void add_use_options(CLI::App& app, UseOptions& use) {
   app.add_option("--device", use.device, "auto, cpu, cuda or cuda:N");
   app.add_option("--threads", use.threads, "CPU threads; 0: all cores")->check(CLI::Range(0, 4096));
-  app.add_option("--precision", use.precision,
-                 "fp32, tf32 or bf16 on a GPU; fp32 or fp64 on a CPU");
+  app.add_option("--precision", use.precision, "fp32 or bf16; tf32 on a GPU, fp64 on a CPU");
   app.add_option(
       "--vocab-of", use.vocab_of,
       "model whose vocabulary to use: ARPA files are read into it, other models must have it");

@@ -44,7 +44,7 @@ class UsageTest(ProgramTest):
         self.assert_fails(2, ["--hidden", "12x"], *out, "--hidden", "12x")
         self.assert_fails(2, ["--cell", "lstm"], *out, "--cell", "lstmm")
         self.assert_fails(2, ["device", "gpu", "cuda:N"], *out, "--device", "gpu")
-        self.assert_fails(2, ["precision", "bf16", "fp32", "GPU"], *out, "--device", "cpu", "--precision", "bf16")
+        self.assert_fails(2, ["precision", "tf32", "fp32", "GPU"], *out, "--device", "cpu", "--precision", "tf32")
         self.assert_fails(2, ["--temperature", "--greedy"], "generate", "m", "--temperature", "0")
         self.assert_fails(2, ["--top-p", "1"], "generate", "m", "--top-p", "1.5")
         self.assert_fails(2, ["--temperature", "warm", "number"], "generate", "m", "--temperature", "warm")

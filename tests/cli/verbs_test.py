@@ -84,6 +84,26 @@ class TrainTest(ProgramTest):
         self.assert_fails(4, ["weight_ih_l0", "[36,7]", "[40,7]"], "train", "--data", folder, "--out",
                           self.path("third"), "--init-from", first, *TINY, "--hidden", "10")
 
+    def test_bf16_on_a_cpu_learns_what_fp32_does(self):
+        # A processor that does not multiply bf16 computes the same, no faster, and says so.
+        plain = dict(os.environ, ONEDNN_MAX_CPU_ISA="AVX2")
+        flags = ["--epochs", "6", "--batch", "8"]
+        self.train("fp32", *flags)
+        self.train("bf16", *flags, "--precision", "bf16")
+        _, _, err = self.train("slow", *flags, "--precision", "bf16", env=plain)
+        self.assertIn("no instructions for bf16", err)
+        exact = self.valid_loss("fp32")
+        for name in ("bf16", "slow"):
+            self.assertAlmostEqual(self.valid_loss(name) / exact, 1, delta=0.01)
+            self.assertNotEqual(self.valid_loss(name), exact)
+        nats = []
+        for precision in ("fp32", "bf16"):
+            code, out, err = run("eval", self.path("bf16"), self.path("data/test.txt"), "--device", "cpu",
+                                 "--precision", precision, "--json")
+            self.assertEqual(code, 0, err)
+            nats.append(json.loads(out)["nats"])
+        self.assertAlmostEqual(nats[0] / nats[1], 1, delta=0.005)
+        self.assertNotEqual(*nats)
 
     def valid_loss(self, name):
         with open(self.path(name + "/log.jsonl")) as log:

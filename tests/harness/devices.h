@@ -28,7 +28,9 @@ struct Target {
 
 inline std::string name_of(const Target& t) {
   return std::string(t.device == DeviceKind::cpu ? "cpu_" : "cuda_") +
-         (t.matmul == MatmulMode::tf32 ? "tf32" : unroll::name_of(t.act));
+         (t.matmul == MatmulMode::tf32   ? "tf32"
+          : t.matmul == MatmulMode::bf16 ? "bf16"
+                                         : unroll::name_of(t.act));
 }
 
 // Targets of this test program. A CUDA target is listed whenever CUDA is built in, and skipped,
@@ -45,6 +47,14 @@ inline std::vector<Target> targets() {
 #if !defined(UNROLL_GPU_ON_CPU)
   all.push_back({DeviceKind::cuda, DType::f32, MatmulMode::tf32});
 #endif
+#endif
+  return all;
+}
+// With the CPU's products of operands rounded to bf16, too: for tests of what is made of products.
+inline std::vector<Target> targets_of_products() {
+  std::vector<Target> all = targets();
+#if !defined(UNROLL_GPU_ON_CPU)
+  all.push_back({DeviceKind::cpu, DType::f32, MatmulMode::bf16});
 #endif
   return all;
 }
@@ -215,8 +225,10 @@ class OnTargets : public testing::TestWithParam<Target> {
   std::unique_ptr<Backend> backend_;
 };
 
-#define UNROLL_ON_TARGETS(Suite)                                                         \
-  INSTANTIATE_TEST_SUITE_P(Targets, Suite, testing::ValuesIn(::unroll::test::targets()), \
+#define UNROLL_ON(targets, Suite)                                      \
+  INSTANTIATE_TEST_SUITE_P(Targets, Suite, testing::ValuesIn(targets), \
                            [](const auto& info) { return ::unroll::test::name_of(info.param); })
+#define UNROLL_ON_TARGETS(Suite) UNROLL_ON(::unroll::test::targets(), Suite)
+#define UNROLL_ON_TARGETS_OF_PRODUCTS(Suite) UNROLL_ON(::unroll::test::targets_of_products(), Suite)
 
 }  // namespace unroll::test

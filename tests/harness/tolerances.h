@@ -18,6 +18,7 @@ namespace unroll::test {
 // inputs that were rounded to it. TF32: 11 significant bits.
 inline double tolerance(const Target& t) {
   if (t.matmul == MatmulMode::tf32) return 2e-3;
+  if (t.matmul == MatmulMode::bf16) return 8e-3;
   switch (t.act) {
     case DType::f64:
       return 1e-12;
@@ -34,7 +35,7 @@ struct NormLimits {
 };
 inline NormLimits norm_limits(const Target& t) {
   if (t.act == DType::f64) return {1e-12, std::ldexp(1.0, -49)};
-  if (t.act == DType::bf16) return {1e-2, std::ldexp(1.0, -9)};
+  if (t.act == DType::bf16 || t.matmul == MatmulMode::bf16) return {1e-2, std::ldexp(1.0, -9)};
   if (t.matmul == MatmulMode::tf32) return {1e-3, std::ldexp(1.0, -11)};
   return {1e-5, std::ldexp(1.0, -20)};
 }

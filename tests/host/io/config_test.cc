@@ -173,7 +173,7 @@ TEST(Config, CombinationsThatDoNotFit) {
   expect_contains(combination_error("vocab = \"v.txt\"\nmin_count = 5"), "leave out vocab");
   expect_contains(combination_error("cell = \"gru\"\nforget_bias = 1.0"), "set forget_bias = 0");
   expect_contains(combination_error("cell = \"gru\"\nzoneout_c = 0.1"), "set zoneout_c = 0");
-  expect_contains(combination_error("device = \"cpu\"\nprecision = \"bf16\""), "needs a GPU");
+  expect_contains(combination_error("device = \"cpu\"\nprecision = \"tf32\""), "needs a GPU");
   expect_contains(combination_error("device = \"cuda:1\"\nprecision = \"fp64\""),
                   "device = \"cpu\"");
   expect_contains(combination_error("epochs = 0"), "nothing would end the training");

@@ -19,7 +19,8 @@ constexpr Case kCases[] = {{1, 1, 1, 0, 0},    {3, 5, 7, 0, 0},     {17, 33, 65,
 
 class GemmTest : public OnTargets {
  protected:
-  void run(const Case& c, Transpose tA, Transpose tB, DType out) {
+  void run(const Case& c, Transpose tA, Transpose tB, DType out) { run(exec(), c, tA, tB, out); }
+  void run(const Exec& exec, const Case& c, Transpose tA, Transpose tB, DType out) {
     SCOPED_TRACE(testing::Message()
                  << c.M << "x" << c.N << "x" << c.K << " pad " << c.pad << " beta " << c.beta
                  << (tA == Transpose::yes ? " A^T" : "") << (tB == Transpose::yes ? " B^T" : "")
@@ -30,11 +31,14 @@ class GemmTest : public OnTargets {
     Array<2> A(backend(), act(), {a_rows, a_columns}, c.pad);
     Array<2> B(backend(), act(), {b_rows, b_columns}, c.pad);
     Array<2> C(backend(), out, {c.M, c.N}, c.pad), C_again(backend(), out, {c.M, c.N}, c.pad);
-    const auto a = random_values(A.view.size(), act(), 1),
-               b = random_values(B.view.size(), act(), 2),
-               before = random_values(C.view.size(), out, 3);
+    auto a = random_values(A.view.size(), act(), 1), b = random_values(B.view.size(), act(), 2);
+    const auto before = random_values(C.view.size(), out, 3);
     A.fill(a);
     B.fill(b);
+    const bool rounds = GetParam().matmul == MatmulMode::bf16;
+    if (rounds)
+      for (auto* values : {&a, &b})
+        for (double& v : *values) v = rounded(v, DType::bf16);
     // With beta = 0, C stays NaN and must not be read.
     if (c.beta != 0) C.fill(before), C_again.fill(before);
 
@@ -49,10 +53,11 @@ class GemmTest : public OnTargets {
         expected[at] = sum + (c.beta == 0 ? 0 : c.beta * before[at]);
       }
     for (Array<2>* to : {&C, &C_again})
-      gemm(exec(),
-           {.C = *to, .A = A, .B = B, .transpose_A = tA, .transpose_B = tB, .beta = c.beta});
+      gemm(exec, {.C = *to, .A = A, .B = B, .transpose_A = tA, .transpose_B = tB, .beta = c.beta});
     synchronize();
-    expect_close(C.read(), expected, tolerance(GetParam()), "C");
+    // Products of rounded numbers are exact in f32: rounding too little or too much shows.
+    expect_close(C.read(), expected,
+                 tolerance(rounds ? Target{DeviceKind::cpu, DType::f32} : GetParam()), "C");
     EXPECT_TRUE(C.padding_untouched());
     EXPECT_EQ(C.bytes(), C_again.bytes()) << "two runs differ";
   }
@@ -65,6 +70,19 @@ TEST_P(GemmTest, EqualsLoops) {
         run(c, tA, tB, act());
         if (act() == DType::bf16) run(c, tA, tB, DType::f32);
       }
+}
+
+// A workspace too small for most of the operands: products are divided by all three sizes.
+TEST_P(GemmTest, DividesWhatIsTooLargeForTheWorkspace) {
+  if (GetParam().matmul != MatmulMode::bf16) return;
+  Exec small = exec();
+  small.workspace_bytes = 512;
+  for (const Case& c : kCases)
+    for (Transpose tA : {Transpose::no, Transpose::yes})
+      for (Transpose tB : {Transpose::no, Transpose::yes}) run(small, c, tA, tB, act());
+  small.workspace_bytes = 0;
+  Array<2> A(backend(), act(), {3, 5}), B(backend(), act(), {5, 7}), C(backend(), act(), {3, 7});
+  EXPECT_THROW(gemm(small, {.C = C, .A = A, .B = B}), Error);
 }
 
 TEST_P(GemmTest, ShapesThatDoNotFitAreErrors) {
@@ -81,7 +99,7 @@ TEST_P(GemmTest, ShapesThatDoNotFitAreErrors) {
   EXPECT_THROW(gemm(exec(), {.C = C, .A = A, .B = {}}), Error);
 }
 
-UNROLL_ON_TARGETS(GemmTest);
+UNROLL_ON_TARGETS_OF_PRODUCTS(GemmTest);
 
 }  // namespace
 }  // namespace unroll::test

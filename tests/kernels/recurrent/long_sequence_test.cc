@@ -57,7 +57,7 @@ TEST_P(LongSequenceTest, CellStateDoesNotDriftOver4096Steps) {
   }
 }
 
-UNROLL_ON_TARGETS(LongSequenceTest);
+UNROLL_ON_TARGETS_OF_PRODUCTS(LongSequenceTest);
 
 #endif
 

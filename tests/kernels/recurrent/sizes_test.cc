@@ -49,7 +49,7 @@ struct Sized {
 };
 std::vector<Sized> all_sizes() {
   std::vector<Sized> all;
-  for (const Target& target : targets())
+  for (const Target& target : targets_of_products())
     for (size_t h = 0; h < std::size(kWidths); ++h)
       for (size_t b = 0; b < std::size(kLanes); ++b) {
         const RecurrentCase c = {.T = steps_of(h, b),
